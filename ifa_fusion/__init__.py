@@ -1,0 +1,30 @@
+"""Decode-attention fusion for MindSpore.
+
+`enable` makes MindSpore rewrite each decode attention of a graph into one `IncreFlashAttention` call; the CPU kernel in
+this package runs that call where MindSpore has none. `incre_flash_attention` is the same operator on its own.
+"""
+
+from ifa_fusion import _native as _native  # first: it explains what is missing when something is
+from ifa_fusion import reference
+from ifa_fusion.explain import explain
+from ifa_fusion.functional import incre_flash_attention
+from ifa_fusion.fusion import disable, enable, fusion
+from ifa_fusion.mindir import fuse_mindir
+from ifa_fusion.report import Report, Site, report
+from ifa_fusion.verify import VerificationError, VerificationResult, verify
+
+__all__ = [
+    "Report",
+    "Site",
+    "VerificationError",
+    "VerificationResult",
+    "disable",
+    "enable",
+    "explain",
+    "fuse_mindir",
+    "fusion",
+    "incre_flash_attention",
+    "reference",
+    "report",
+    "verify",
+]

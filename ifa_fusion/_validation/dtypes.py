@@ -1,0 +1,43 @@
+"""The data types of the tensors."""
+
+from __future__ import annotations
+
+from mindspore import context
+from mindspore import dtype as mstype
+
+from ifa_fusion._operands import Operand, TensorSpec
+from ifa_fusion._validation.call import Call, tensor_of
+from ifa_fusion._validation.refusal import refuse, text_of
+
+_HALF_TYPES = (mstype.float16, mstype.bfloat16)
+_MASK_TYPES = (mstype.bool_, mstype.int8, mstype.uint8)
+_LENGTH_TYPES = (mstype.int32, mstype.int64)
+
+
+def check_dtypes(call: Call) -> None:
+    """Check every data type, and that those agree that must."""
+    _check_dtype("pse_shift", call.pse_shift, _float_types(call.pse_shift))
+    _check_dtype("attn_mask", call.attn_mask, _MASK_TYPES)
+    if isinstance(call.actual_seq_lengths, TensorSpec):
+        _check_dtype("actual_seq_lengths", call.actual_seq_lengths, _LENGTH_TYPES)
+    key, value = tensor_of(call.key), tensor_of(call.value)
+    for name, operand in (("key", key), ("value", value)):
+        _check_dtype(name, operand, _float_types(operand))
+    if key is not None and value is not None and key.dtype != value.dtype:
+        refuse(TypeError, "value", f"of the data type of 'key', {key.dtype}", text_of(value))
+    _check_dtype("query", call.query, _float_types(call.query))
+    for name, operand in (("key", key), ("pse_shift", call.pse_shift)):
+        if operand is not None and operand.dtype != call.query.dtype:
+            refuse(RuntimeError, name, f"of the data type of 'query', {call.query.dtype}", text_of(operand))
+
+
+def _float_types(operand: Operand) -> tuple[object, ...]:
+    """Return the floating-point types of the operator: fp32 as well, on the CPU."""
+    if operand is None or operand.dtype in _HALF_TYPES or context.get_context("device_target") != "CPU":
+        return _HALF_TYPES
+    return (*_HALF_TYPES, mstype.float32)
+
+
+def _check_dtype(name: str, operand: Operand, allowed: tuple[object, ...]) -> None:
+    if operand is not None and operand.dtype not in allowed:
+        refuse(TypeError, name, f"a Tensor of {' or '.join(map(str, allowed))}", text_of(operand))

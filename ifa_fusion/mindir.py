@@ -1,0 +1,99 @@
+"""MindIR in, fused MindIR out."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import mindspore as ms
+from google.protobuf.message import DecodeError
+from mindspore.train import mind_ir_pb2
+
+from ifa_fusion import _state
+from ifa_fusion._state import FusionState
+from ifa_fusion.report import Collector, Report
+
+_TENSOR = mind_ir_pb2.TensorProto
+_TYPES = {
+    _TENSOR.FLOAT: ms.float32,
+    _TENSOR.FLOAT16: ms.float16,
+    _TENSOR.BFLOAT16: ms.bfloat16,
+    _TENSOR.DOUBLE: ms.float64,
+    _TENSOR.INT8: ms.int8,
+    _TENSOR.UINT8: ms.uint8,
+    _TENSOR.INT16: ms.int16,
+    _TENSOR.INT32: ms.int32,
+    _TENSOR.INT64: ms.int64,
+    _TENSOR.BOOL: ms.bool_,
+}
+
+
+def fuse_mindir(source: str | os.PathLike[str], target: str | os.PathLike[str], *, strict: bool = False) -> Report:
+    """Writes a MindIR in which the decode attention of another one is fused.
+
+    The result holds the fused primitive: it runs on Ascend with MindSpore alone, and on a CPU in a process that has
+    imported `ifa_fusion`.
+
+    Args:
+        source: The MindIR to read.
+        target: The file to write, ``.mindir``. It appears when it is complete, not before.
+        strict: As for `enable`.
+
+    Returns:
+        The sites of the graph.
+
+    Raises:
+        FileNotFoundError: If there is no file `source`, or no folder for `target`.
+        ValueError: If a path does not end in ``.mindir``, `target` is a folder, or `source` is no MindIR or has an
+            input that is not a tensor.
+    """
+    source, target = _checked(Path(source), "source"), _checked(Path(target), "target")
+    if not source.is_file():
+        raise FileNotFoundError(f"source must be a MindIR file, but there is no {source}.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"target must be in a folder that exists, but there is no {target.parent}.")
+    if target.is_dir():
+        raise ValueError(f"target must be a file name, but {target} is a folder.")
+    inputs = _inputs_of(source)
+    network = ms.nn.GraphCell(ms.load(str(source)))
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".ifa_fusion-") as folder:
+        with Collector() as seen, _state.switched(FusionState(enabled=True, strict=strict), fresh=True):
+            ms.export(network, *inputs, file_name=str(Path(folder, target.stem)), file_format="MINDIR")
+        _move(Path(folder), target)
+    return seen.report
+
+
+def _checked(path: Path, argument: str) -> Path:
+    if path.suffix != ".mindir":
+        raise ValueError(f"{argument} must be a file name that ends in .mindir, but got {str(path)!r}.")
+    return path
+
+
+def _inputs_of(path: Path) -> list[ms.Tensor]:
+    """Tensors without data, of the shapes and types that the graph declares."""
+    model = mind_ir_pb2.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise ValueError(f"source must be a MindIR, but {path} can't be read as one.") from None
+    if not model.graph.node:
+        raise ValueError(f"source must be a MindIR, but {path} holds no graph.")
+    inputs = []
+    for value in model.graph.input:
+        if len(value.tensor) != 1 or value.tensor[0].data_type not in _TYPES:
+            raise ValueError(
+                f"source must take tensors only, but the input {value.name!r} of {path} is something else."
+            )
+        tensor = value.tensor[0]
+        shape = [None if size < 0 else size for size in tensor.dims]
+        inputs.append(ms.Tensor(shape=shape, dtype=_TYPES[tensor.data_type], init=None if None in shape else 0))
+    return inputs
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Moves what an export wrote, the variables that large graphs have in files of their own first."""
+    variables = f"{target.stem}_variables"
+    if (folder / variables).is_dir():
+        shutil.rmtree(target.parent / variables, ignore_errors=True)
+        os.replace(folder / variables, target.parent / variables)
+    os.replace(folder / target.name, target)

@@ -1,0 +1,79 @@
+// Decode attention on a CPU: one query position per sequence against a cache of keys and values.
+// This is the whole interface of the core. It knows nothing of MindSpore.
+#pragma once
+
+#include <cstdint>
+
+namespace ifa::cpu {
+
+enum class DataType : uint8_t { kFloat32, kFloat16, kBFloat16 };
+
+/// Distances, in elements, between neighbours of a (batch, head, position, channel) tensor.
+/// Channels are contiguous. A zero stride repeats the same memory along that dimension.
+struct Strides {
+  int64_t batch = 0;
+  int64_t head = 0;
+  int64_t position = 0;
+};
+
+/// One call. B batch, N query heads, kvN KV heads, S KV length, D head size; query head n reads KV head n /
+/// (N / kvN).
+///
+///   score[n, j] = scale * dot(query[n], key[j]) + pse_shift[n, j];  replaced by -1e12 where mask[j] != 0
+///   output[n]   = softmax_j(score[n]) @ value           over j in [0, length)
+///
+/// Everything is computed in fp32 and rounded once, to `dtype`, half to even. A length of 0 gives a row of
+/// zeros; a row in which every position is masked gives the mean of its values.
+struct DecodeAttentionArgs {
+  DataType dtype = DataType::kFloat32;  ///< of query, key, value, pse_shift and output
+  int64_t batch = 0;                    ///< B >= 1
+  int64_t query_heads = 0;              ///< N >= 1, a multiple of kv_heads
+  int64_t kv_heads = 0;                 ///< kvN >= 1
+  int64_t kv_length = 0;                ///< S >= 1
+  int64_t head_size = 0;                ///< D, 1 to 512
+  float scale = 1.0F;
+
+  const void *query = nullptr;  ///< (B, N, D)
+  const void *key = nullptr;    ///< (B, kvN, S, D) through key_strides
+  const void *value = nullptr;  ///< (B, kvN, S, D) through value_strides
+  void *output = nullptr;       ///< (B, N, D)
+  Strides query_strides;        ///< `position` is not used
+  Strides key_strides;
+  Strides value_strides;
+  Strides output_strides;  ///< `position` is not used
+
+  const uint8_t *mask = nullptr;  ///< optional (B, S); a byte other than 0 hides the position
+  int64_t mask_batch_stride = 0;
+
+  const void *pse_shift = nullptr;  ///< optional (B, N, S), added after the scale
+  int64_t pse_batch_stride = 0;
+  int64_t pse_head_stride = 0;
+
+  const int64_t *lengths = nullptr;  ///< optional, B values in [0, S]; positions beyond are not read
+};
+
+/// Instruction sets in rising order; the best that the machine has is the default.
+enum class InstructionSet : uint8_t { kPortable, kNeon, kAvx2, kAvx512 };
+
+struct ExecutionOptions {
+  int threads = 0;                      ///< 0: ThreadCount()
+  const InstructionSet *isa = nullptr;  ///< null: BestInstructionSet(); tests and benchmarks force one
+};
+
+/// Runs one call and returns when the output is complete. Safe to call from many threads at once and after
+/// fork().
+/// @throws std::invalid_argument naming the field, what it holds and what is allowed. Nothing is written
+/// then.
+void DecodeAttention(const DecodeAttentionArgs &args, const ExecutionOptions &options = {});
+
+/// The best instruction set of this machine that this build holds.
+InstructionSet BestInstructionSet();
+const char *InstructionSetName(InstructionSet isa);
+
+/// Threads that a call uses at most, the caller's included: what SetThreadCount() said, else OMP_NUM_THREADS,
+/// else the CPUs that this process may run on.
+int ThreadCount();
+/// @param threads 0 returns to the default.
+void SetThreadCount(int threads);
+
+}  // namespace ifa::cpu

@@ -1,0 +1,52 @@
+// Walks the positions of one (batch, KV head) in tiles. It alone knows where the row of a position lies in
+// memory and which positions need no reading; the arithmetic sees only tiles.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "decode_attention.h"
+
+namespace ifa::cpu {
+
+/// Positions of a tile at most.
+constexpr int kTilePositions = 32;
+
+/// Up to kTilePositions neighbouring positions: K rows and V rows, each a stride of bytes from the next.
+struct KvTile {
+  const std::byte *key = nullptr;
+  const std::byte *value = nullptr;
+  int64_t key_row_bytes = 0;
+  int64_t value_row_bytes = 0;
+  int64_t position = 0;           ///< of the first row
+  int count = 0;                  ///< rows, 1 to kTilePositions
+  const uint8_t *mask = nullptr;  ///< `count` bytes, null when none of them hides its position
+};
+
+class KvWalker {
+ public:
+  /// Positions [first, last) of one KV head of one batch. With `skip_masked`, tiles start at a visible
+  /// position, end with one, and so leave out every run of masked positions that reaches from one tile to the
+  /// next.
+  KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head, int64_t first, int64_t last,
+           bool skip_masked);
+
+  /// False at the end; the tile is then left as it was.
+  bool Next(KvTile *tile);
+
+ private:
+  const std::byte *key_;
+  const std::byte *value_;
+  int64_t key_row_bytes_;
+  int64_t value_row_bytes_;
+  const uint8_t *mask_;
+  int64_t tile_positions_;
+  int64_t position_;
+  int64_t last_;
+  bool skip_masked_;
+};
+
+/// The first position in [first, last) that the mask shows, or `last`.
+int64_t FirstVisible(const uint8_t *mask, int64_t first, int64_t last);
+
+}  // namespace ifa::cpu

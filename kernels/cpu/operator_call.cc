@@ -1,0 +1,326 @@
+#include "operator_call.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <sstream>
+
+namespace ifa::cpu {
+namespace {
+
+constexpr int64_t kMaxHeadSize = 512;
+
+template <typename... Parts>
+[[noreturn]] void Refuse(RefusalKind kind, const Parts &...parts) {
+  std::ostringstream text;
+  text << "IncreFlashAttention: ";
+  (text << ... << parts);
+  throw Refusal(kind, text.str());
+}
+
+std::string ShapeText(const std::vector<int64_t> &shape) {
+  std::ostringstream text;
+  text << "(";
+  for (size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "" : ", ") << shape[i];
+  text << (shape.size() == 1 ? ",)" : ")");
+  return text.str();
+}
+
+bool IsOneOf(OperandType type, std::initializer_list<OperandType> allowed) {
+  return std::find(allowed.begin(), allowed.end(), type) != allowed.end();
+}
+
+bool IsFloat(OperandType type) {
+  return IsOneOf(type, {OperandType::kFloat16, OperandType::kBFloat16, OperandType::kFloat32});
+}
+
+void RequireType(const char *name, const Operand &operand, std::initializer_list<OperandType> allowed,
+                 const char *allowed_text) {
+  if (operand.present() && !IsOneOf(operand.type, allowed)) {
+    Refuse(RefusalKind::kTypeError, name, " must be a tensor of ", allowed_text, ", but got ",
+           operand.type_name, ".");
+  }
+}
+
+/// What the operator itself never takes.
+void RefuseReserved(const OperatorCall &call) {
+  const std::pair<const char *, const Operand *> reserved[] = {{"dequant_scale1", &call.dequant_scale1},
+                                                               {"dequant_scale2", &call.dequant_scale2},
+                                                               {"quant_scale1", &call.quant_scale1}};
+  for (const auto &[name, operand] : reserved) {
+    if (operand->present()) Refuse(RefusalKind::kRuntimeError, name, " must be None, but got a tensor.");
+  }
+}
+
+/// What the operator takes and this kernel does not compute.
+void RefuseUnsupported(const OperatorCall &call) {
+  const std::pair<const char *, const Operand *> unsupported[] = {
+      {"quant_scale2", &call.quant_scale2},       {"quant_offset2", &call.quant_offset2},
+      {"antiquant_scale", &call.antiquant_scale}, {"antiquant_offset", &call.antiquant_offset},
+      {"block_table", &call.block_table},         {"kv_padding_size", &call.kv_padding_size},
+  };
+  for (const auto &[name, operand] : unsupported) {
+    if (operand->present()) {
+      Refuse(RefusalKind::kNotImplementedError, name, " is not supported on CPU; it must be None.");
+    }
+  }
+  if (call.key.type == OperandType::kInt8 && call.value.type == OperandType::kInt8) {
+    Refuse(RefusalKind::kNotImplementedError,
+           "key and value of Int8 are not supported on CPU; they must have the data type of query.");
+  }
+}
+
+void CheckTypes(const OperatorCall &call) {
+  const char *floats = "Float16, BFloat16 or Float32";
+  RequireType("pse_shift", call.pse_shift,
+              {OperandType::kFloat16, OperandType::kBFloat16, OperandType::kFloat32}, floats);
+  RequireType("attn_mask", call.attn_mask, {OperandType::kBool, OperandType::kInt8, OperandType::kUInt8},
+              "Bool, Int8 or UInt8");
+  RequireType("actual_seq_lengths", call.actual_seq_lengths, {OperandType::kInt32, OperandType::kInt64},
+              "Int32 or Int64");
+  const std::pair<const char *, const Operand *> required[] = {
+      {"key", &call.key}, {"value", &call.value}, {"query", &call.query}};
+  for (const auto &[name, operand] : required) {
+    if (!IsFloat(operand->type)) {
+      Refuse(RefusalKind::kTypeError, name, " must be a tensor of ", floats, ", but got ", operand->type_name,
+             ".");
+    }
+  }
+  if (call.key.type != call.value.type) {
+    Refuse(RefusalKind::kTypeError, "key and value must have one data type, but got ", call.key.type_name,
+           " and ", call.value.type_name, ".");
+  }
+  if (call.key.type != call.query.type) {
+    Refuse(RefusalKind::kRuntimeError, "key and value must have the data type of query, ",
+           call.query.type_name, ", but got ", call.key.type_name, ".");
+  }
+}
+
+Layout CheckAttributes(const OperatorCall &call) {
+  if (call.num_heads <= 0) {
+    Refuse(RefusalKind::kRuntimeError, "num_heads must be greater than 0, but got ", call.num_heads, ".");
+  }
+  if (call.num_key_value_heads < 0) {
+    Refuse(RefusalKind::kRuntimeError, "num_key_value_heads must not be negative, but got ",
+           call.num_key_value_heads, ".");
+  }
+  if (call.inner_precise != 0 && call.inner_precise != 1) {
+    Refuse(RefusalKind::kRuntimeError, "inner_precise must be 0 or 1, but got ", call.inner_precise, ".");
+  }
+  if (call.input_layout != static_cast<int64_t>(Layout::kBsh) &&
+      call.input_layout != static_cast<int64_t>(Layout::kBnsd)) {
+    Refuse(RefusalKind::kValueError, "input_layout must be 'BSH' or 'BNSD', but got the layout number ",
+           call.input_layout, ".");
+  }
+  return static_cast<Layout>(call.input_layout);
+}
+
+void RequireRankAndContent(const char *name, const Operand &operand, size_t rank, const char *form) {
+  if (operand.shape.size() != rank) {
+    Refuse(RefusalKind::kRuntimeError, name, " must have the shape ", form, ", but got ",
+           ShapeText(operand.shape), ".");
+  }
+  if (std::any_of(operand.shape.begin(), operand.shape.end(), [](int64_t size) { return size <= 0; })) {
+    Refuse(RefusalKind::kRuntimeError, name, " must not be empty, but got the shape ",
+           ShapeText(operand.shape), ".");
+  }
+}
+
+void CheckGroups(const OperatorCall &call, int64_t kv_heads) {
+  if (call.num_heads % kv_heads != 0) {
+    Refuse(RefusalKind::kValueError, "num_heads must be a multiple of num_key_value_heads, but got ",
+           call.num_heads, " and ", kv_heads, ".");
+  }
+}
+
+/// Sizes of query (B, 1, N * D) and key (B, S, kvN * D).
+void MeasureBsh(const OperatorCall &call, DecodeAttentionArgs *args) {
+  RequireRankAndContent("query", call.query, 3, "(B, 1, H)");
+  RequireRankAndContent("key", call.key, 3, "(B, S, kvH)");
+  const int64_t hidden = call.query.shape[2];
+  const int64_t kv_hidden = call.key.shape[2];
+  if (hidden % args->query_heads != 0) {
+    Refuse(RefusalKind::kValueError, "query's last dimension must be a multiple of num_heads, but got ",
+           hidden, " and ", args->query_heads, ".");
+  }
+  if (kv_hidden % args->kv_heads != 0) {
+    Refuse(RefusalKind::kRuntimeError, "key's last dimension must be a multiple of ",
+           call.num_key_value_heads == 0 ? "num_heads" : "num_key_value_heads", ", but got ", kv_hidden,
+           " and ", args->kv_heads, ".");
+  }
+  CheckGroups(call, args->kv_heads);
+  const int64_t head_size = hidden / args->query_heads;
+  if (kv_hidden / args->kv_heads != head_size) {
+    Refuse(RefusalKind::kRuntimeError, "key and query must have one head size, but got ",
+           kv_hidden / args->kv_heads, " and ", head_size, ".");
+  }
+  args->head_size = head_size;
+  args->kv_length = call.key.shape[1];
+  args->key_strides = {args->kv_length * kv_hidden, head_size, kv_hidden};
+}
+
+/// Sizes of query (B, N, 1, D) and key (B, kvN, S, D).
+void MeasureBnsd(const OperatorCall &call, DecodeAttentionArgs *args) {
+  RequireRankAndContent("query", call.query, 4, "(B, N, 1, D)");
+  RequireRankAndContent("key", call.key, 4, "(B, kvN, S, D)");
+  if (call.query.shape[1] != args->query_heads) {
+    Refuse(RefusalKind::kRuntimeError, "query's dimension 1 must be num_heads, but got ", call.query.shape[1],
+           " and ", args->query_heads, ".");
+  }
+  if (call.key.shape[1] != args->kv_heads) {
+    Refuse(RefusalKind::kRuntimeError, "key's dimension 1 must be ",
+           call.num_key_value_heads == 0 ? "num_heads" : "num_key_value_heads", ", but got ",
+           call.key.shape[1], " and ", args->kv_heads, ".");
+  }
+  CheckGroups(call, args->kv_heads);
+  if (call.key.shape[3] != call.query.shape[3]) {
+    Refuse(RefusalKind::kRuntimeError, "key and query must have one head size, but got ", call.key.shape[3],
+           " and ", call.query.shape[3], ".");
+  }
+  args->head_size = call.query.shape[3];
+  args->kv_length = call.key.shape[2];
+  args->key_strides = {args->kv_heads * args->kv_length * args->head_size, args->kv_length * args->head_size,
+                       args->head_size};
+}
+
+/// Query, key and value: everything about them but their types.
+DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
+  DecodeAttentionArgs args;
+  args.query_heads = call.num_heads;
+  args.kv_heads = call.num_key_value_heads == 0 ? call.num_heads : call.num_key_value_heads;
+  const bool bsh = layout == Layout::kBsh;
+  bsh ? MeasureBsh(call, &args) : MeasureBnsd(call, &args);
+  if (const int64_t positions = call.query.shape[bsh ? 1 : 2]; positions != 1) {
+    Refuse(RefusalKind::kRuntimeError, "query must hold one position, in dimension ", bsh ? 1 : 2,
+           ", but got ", positions, ".");
+  }
+  if (args.head_size > kMaxHeadSize) {
+    Refuse(RefusalKind::kRuntimeError, "query's head size must be at most ", kMaxHeadSize, ", but got ",
+           args.head_size, ".");
+  }
+  args.batch = call.query.shape[0];
+  if (call.key.shape[0] != args.batch) {
+    Refuse(RefusalKind::kRuntimeError, "key's dimension 0 must be query's, ", args.batch, ", but got ",
+           call.key.shape[0], ".");
+  }
+  if (call.key.shape != call.value.shape) {
+    Refuse(RefusalKind::kRuntimeError, "key and value must have one shape, but got ",
+           ShapeText(call.key.shape), " and ", ShapeText(call.value.shape), ".");
+  }
+  args.value_strides = args.key_strides;
+  // With one position both layouts of query and output are (B, N, D).
+  args.query_strides = {args.query_heads * args.head_size, args.head_size, 0};
+  args.output_strides = args.query_strides;
+  return args;
+}
+
+void CheckPseShift(const OperatorCall &call, DecodeAttentionArgs *args) {
+  if (!call.pse_shift.present()) return;
+  const std::vector<int64_t> &shape = call.pse_shift.shape;
+  const bool fits = shape.size() == 4 && (shape[0] == 1 || shape[0] == args->batch) &&
+                    shape[1] == args->query_heads && shape[2] == 1 && shape[3] == args->kv_length;
+  if (!fits) {
+    Refuse(RefusalKind::kRuntimeError, "pse_shift must have the shape (1 or B, N, 1, S) = (1 or ",
+           args->batch, ", ", args->query_heads, ", 1, ", args->kv_length, "), but got ", ShapeText(shape),
+           ".");
+  }
+  if (call.pse_shift.type != call.query.type) {
+    Refuse(RefusalKind::kRuntimeError, "pse_shift must have the data type of query, ", call.query.type_name,
+           ", but got ", call.pse_shift.type_name, ".");
+  }
+  args->pse_head_stride = args->kv_length;
+  args->pse_batch_stride = shape[0] == 1 ? 0 : args->query_heads * args->kv_length;
+}
+
+void CheckMask(const OperatorCall &call, DecodeAttentionArgs *args) {
+  if (!call.attn_mask.present()) return;
+  const std::vector<int64_t> &shape = call.attn_mask.shape;
+  const bool fits = shape.size() >= 2 && shape.size() <= 4 && shape.front() == args->batch &&
+                    shape.back() == args->kv_length &&
+                    std::all_of(shape.begin() + 1, shape.end() - 1, [](int64_t size) { return size == 1; });
+  if (!fits) {
+    Refuse(RefusalKind::kRuntimeError,
+           "attn_mask must have the shape (B, S), (B, 1, S) or (B, 1, 1, S) with B = ", args->batch,
+           " and S = ", args->kv_length, ", but got ", ShapeText(shape), ".");
+  }
+  args->mask_batch_stride = args->kv_length;
+}
+
+void CheckLengthsShape(const OperatorCall &call, const DecodeAttentionArgs &args) {
+  if (!call.actual_seq_lengths.present()) return;
+  const std::vector<int64_t> &shape = call.actual_seq_lengths.shape;
+  if (shape.size() != 1 || (shape[0] != 1 && shape[0] != args.batch)) {
+    Refuse(RefusalKind::kValueError,
+           "actual_seq_lengths must have the shape (1,) or (B,) with B = ", args.batch, ", but got ",
+           ShapeText(shape), ".");
+  }
+}
+
+DataType CoreType(OperandType type) {
+  switch (type) {
+    case OperandType::kFloat16:
+      return DataType::kFloat16;
+    case OperandType::kBFloat16:
+      return DataType::kBFloat16;
+    default:
+      return DataType::kFloat32;
+  }
+}
+
+}  // namespace
+
+int64_t OperandTypeSize(OperandType type) {
+  switch (type) {
+    case OperandType::kBool:
+    case OperandType::kInt8:
+    case OperandType::kUInt8:
+      return 1;
+    case OperandType::kFloat16:
+    case OperandType::kBFloat16:
+      return 2;
+    case OperandType::kInt32:
+    case OperandType::kFloat32:
+      return 4;
+    case OperandType::kInt64:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+int64_t ElementCount(const std::vector<int64_t> &shape) {
+  int64_t count = 1;
+  for (int64_t size : shape) count *= size;
+  return count;
+}
+
+DecodeAttentionArgs PlanCall(const OperatorCall &call) {
+  // Types before shapes, as MindSpore's own checks; attributes before anything is divided by them.
+  RefuseReserved(call);
+  RefuseUnsupported(call);
+  CheckTypes(call);
+  DecodeAttentionArgs args = Measure(call, CheckAttributes(call));
+  CheckPseShift(call, &args);
+  CheckMask(call, &args);
+  CheckLengthsShape(call, args);
+  args.dtype = CoreType(call.query.type);
+  args.scale = call.scale_value;
+  return args;
+}
+
+std::vector<int64_t> ReadLengths(const Operand &operand, const void *data, const DecodeAttentionArgs &args) {
+  const bool one_for_all = operand.shape[0] == 1;
+  std::vector<int64_t> lengths(static_cast<size_t>(args.batch));
+  for (int64_t b = 0; b < args.batch; ++b) {
+    const int64_t index = one_for_all ? 0 : b;
+    const int64_t length = operand.type == OperandType::kInt32 ? static_cast<const int32_t *>(data)[index]
+                                                               : static_cast<const int64_t *>(data)[index];
+    if (length < 0 || length > args.kv_length) {
+      Refuse(RefusalKind::kRuntimeError, "actual_seq_lengths must lie in [0, S] with S = ", args.kv_length,
+             ", but element ", index, " is ", length, ".");
+    }
+    lengths[static_cast<size_t>(b)] = length;
+  }
+  return lengths;
+}
+
+}  // namespace ifa::cpu

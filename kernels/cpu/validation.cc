@@ -1,0 +1,88 @@
+#include "validation.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "element_types.h"
+#include "instruction_set.h"
+
+namespace ifa::cpu {
+namespace {
+
+constexpr int64_t kMaxHeadSize = 512;
+constexpr int64_t kMaxCount = INT32_MAX;  // of anything counted, so that products of two fit 64 bits
+
+[[noreturn]] void Refuse(const std::string &field, const std::string &holds, const std::string &allowed) {
+  throw std::invalid_argument("DecodeAttention: " + field + " is " + holds + "; it must be " + allowed + ".");
+}
+
+void CheckCount(const char *field, int64_t count, int64_t most = kMaxCount) {
+  if (count < 1 || count > most) {
+    Refuse(field, std::to_string(count), "1 to " + std::to_string(most));
+  }
+}
+
+void CheckPointer(const char *field, const void *pointer) {
+  if (pointer == nullptr) {
+    Refuse(field, "null", "the address of a tensor");
+  }
+}
+
+void CheckHeads(const DecodeAttentionArgs &args) {
+  CheckCount("query_heads", args.query_heads);
+  CheckCount("kv_heads", args.kv_heads);
+  if (args.query_heads % args.kv_heads != 0) {
+    Refuse("query_heads", std::to_string(args.query_heads),
+           "a multiple of kv_heads, which is " + std::to_string(args.kv_heads));
+  }
+}
+
+void CheckLengths(const DecodeAttentionArgs &args) {
+  for (int64_t b = 0; args.lengths != nullptr && b < args.batch; ++b) {
+    if (args.lengths[b] < 0 || args.lengths[b] > args.kv_length) {
+      Refuse("lengths[" + std::to_string(b) + "]", std::to_string(args.lengths[b]),
+             "0 to kv_length, which is " + std::to_string(args.kv_length));
+    }
+  }
+}
+
+std::string UsableNames() {
+  std::string names;
+  for (const auto isa :
+       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (UsableKernels(isa) != nullptr) {
+      names += (names.empty() ? "" : ", ") + std::string(InstructionSetName(isa));
+    }
+  }
+  return names;
+}
+
+void CheckOptions(const ExecutionOptions &options) {
+  if (options.threads < 0) {
+    Refuse("threads", std::to_string(options.threads), "0 for the default, or more");
+  }
+  if (options.isa != nullptr && UsableKernels(*options.isa) == nullptr) {
+    Refuse("isa", InstructionSetName(*options.isa), "one that this machine runs: " + UsableNames());
+  }
+}
+
+}  // namespace
+
+void Validate(const DecodeAttentionArgs &args, const ExecutionOptions &options) {
+  if (args.dtype != DataType::kFloat32 && args.dtype != DataType::kFloat16 &&
+      args.dtype != DataType::kBFloat16) {
+    Refuse("dtype", std::to_string(static_cast<int>(args.dtype)), "kFloat32, kFloat16 or kBFloat16");
+  }
+  CheckCount("batch", args.batch);
+  CheckHeads(args);
+  CheckCount("kv_length", args.kv_length);
+  CheckCount("head_size", args.head_size, kMaxHeadSize);
+  CheckPointer("query", args.query);
+  CheckPointer("key", args.key);
+  CheckPointer("value", args.value);
+  CheckPointer("output", args.output);
+  CheckLengths(args);
+  CheckOptions(options);
+}
+
+}  // namespace ifa::cpu

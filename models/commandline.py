@@ -1,0 +1,55 @@
+"""What the command lines here share: the model's options, and errors as one sentence with exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from models.build import build_model
+from models.checkpoint import read_checkpoint
+from models.config import PRESETS, resolve_config
+from models.decoder import CACHES, DTYPES, Decoder
+
+BAD_INPUT = 2
+_FAMILIES = {"llama": ("llama", "mistral", "qwen2"), "gpt2": ("gpt2",)}
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `model_from_options` reads."""
+    parser.add_argument("--model", required=True, choices=_FAMILIES, help="the model's class")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--config", help=f"a config.json or a preset ({', '.join(PRESETS)}); weights are random, from --seed"
+    )
+    source.add_argument("--checkpoint", help="a folder or file with weights")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES)
+    parser.add_argument("--cache", default="static", choices=CACHES)
+    parser.add_argument("--capacity", type=int, default=0, help="tokens a static cache holds (default: all positions)")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def model_from_options(options: argparse.Namespace) -> Callable[[], Decoder]:
+    """A function that builds the network anew at every call. Raises ValueError or FileNotFoundError."""
+    if options.checkpoint:
+        config, weights = read_checkpoint(options.checkpoint)
+    else:
+        config, weights = resolve_config(options.config), options.seed
+    if config.architecture not in _FAMILIES[options.model]:
+        raise ValueError(f"--model is {options.model!r}; the configuration is of {config.architecture!r}")
+    return lambda: build_model(
+        config, weights, options.cache, batch=options.batch, capacity=options.capacity, dtype=options.dtype
+    )
+
+
+def run(program: str, main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run `main`; a bad input becomes one sentence on standard error and exit code 2."""
+    try:
+        return main(options)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        if options.debug:
+            raise
+        print(f"{program}: {error}", file=sys.stderr)
+        return BAD_INPUT

@@ -1,0 +1,130 @@
+"""GPT-2: LayerNorm, learned positions, multi-head attention with one projection for q, k and v, GELU.
+
+Attention is spelled differently from Llama's, as in the original: the key is transposed, the scores are
+divided, and the mask selects. Parameter names are those of Hugging Face with "layers" for "transformer.h";
+projections are (out, in).
+"""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+from mindspore import dtype as mstype
+
+from models.config import ModelConfig
+from models.decoder import Context, Decoder, linear, lowest, zeros
+
+
+class LayerNorm(nn.Cell):
+    """(x - mean) / std * weight + bias over the last axis, computed in fp32."""
+
+    def __init__(self, size: int, epsilon: float, dtype: mstype.Type) -> None:
+        super().__init__()
+        self.weight = zeros((size,), dtype, "weight")
+        self.bias = zeros((size,), dtype, "bias")
+        self.epsilon = epsilon
+
+    def construct(self, x: Tensor) -> Tensor:
+        """x: (..., size); the result has its shape and dtype."""
+        wide = ops.cast(x, mstype.float32)
+        centred = wide - ops.mean(wide, -1, True)
+        normed = centred * ops.rsqrt(ops.mean(centred * centred, -1, True) + self.epsilon)
+        return ops.cast(normed, x.dtype) * self.weight + self.bias
+
+
+class GPT2Attention(nn.Cell):
+    """Multi-head attention of one new token over the cache."""
+
+    def __init__(self, config: ModelConfig, cache: nn.Cell, dtype: mstype.Type) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.c_attn = linear(hidden, 3 * hidden, True, dtype)
+        self.c_proj = linear(hidden, hidden, True, dtype)
+        self.cache = cache
+        self.heads, self.head_dim, self.hidden = config.num_heads, config.head_dim, hidden
+        self.root = config.head_dim**0.5
+        self.masked = Tensor(lowest(dtype), dtype)
+
+    def construct(self, x: Tensor, visible: Tensor | None, slot: Tensor | None, past: tuple) -> tuple:
+        """x: (B, 1, hidden). `visible`: bool (1, 1, 1, S) or None."""
+        query, key, value = ops.split(self.c_attn(x), self.hidden, -1)
+        query, key, value = self._heads(query), self._heads(key), self._heads(value)
+        keys, values = self.cache(key, value, slot, past)
+
+        scores = ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))) / self.root
+        if visible is not None:
+            scores = ops.where(visible, scores, self.masked)
+        weights = ops.cast(ops.softmax(ops.cast(scores, mstype.float32), -1), x.dtype)
+        mixed = ops.matmul(weights, values)
+
+        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, 1, self.hidden))
+        return self.c_proj(mixed), keys, values
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return ops.transpose(ops.reshape(x, (-1, 1, self.heads, self.head_dim)), (0, 2, 1, 3))
+
+
+class GPT2MLP(nn.Cell):
+    """proj(gelu(fc(x))), GELU by its tanh approximation."""
+
+    def __init__(self, config: ModelConfig, dtype: mstype.Type) -> None:
+        super().__init__()
+        self.c_fc = linear(config.hidden_size, config.intermediate_size, True, dtype)
+        self.c_proj = linear(config.intermediate_size, config.hidden_size, True, dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        """x: (B, 1, hidden); so is the result."""
+        return self.c_proj(ops.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class GPT2Block(nn.Cell):
+    """Attention and MLP, each behind a norm and a residual."""
+
+    def __init__(self, config: ModelConfig, cache: nn.Cell, dtype: mstype.Type) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(config.hidden_size, config.norm_eps, dtype)
+        self.attn = GPT2Attention(config, cache, dtype)
+        self.ln_2 = LayerNorm(config.hidden_size, config.norm_eps, dtype)
+        self.mlp = GPT2MLP(config, dtype)
+
+    def construct(self, x: Tensor, context: Tensor | None, slot: Tensor | None, past: tuple) -> tuple:
+        """Hidden state (B, 1, hidden) to the next, with the layer's keys and values (B, kvN, S, D)."""
+        attended, keys, values = self.attn(self.ln_1(x), context, slot, past)
+        x = x + attended
+        return x + self.mlp(self.ln_2(x)), keys, values
+
+
+class GPT2(Decoder):
+    """One decode step of GPT-2."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        cache: str = "static",
+        *,
+        batch: int = 1,
+        capacity: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(config, cache, batch=batch, capacity=capacity, dtype=dtype)
+        table = (config.vocab_size, config.hidden_size)
+        self.wte = zeros(table, self.dtype, "wte.weight")
+        self.wpe = zeros((config.max_positions, config.hidden_size), self.dtype, "wpe.weight")
+        self.ln_f = LayerNorm(config.hidden_size, config.norm_eps, self.dtype)
+        self.lm_head = self.wte if config.tied_embeddings else zeros(table, self.dtype, "lm_head.weight")
+        self.project = ops.MatMul(transpose_b=True)
+
+    def block(self) -> nn.Cell:
+        """A new block."""
+        return GPT2Block(self.config, self.new_cache(), self.dtype)
+
+    def embed(self, token: Tensor, position: Tensor) -> Tensor:
+        """The token's row plus the position's."""
+        return ops.gather(self.wte, token, 0) + ops.gather(self.wpe, position, 0)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (B, vocab_size) of (B, hidden_size)."""
+        return self.project(self.ln_f(hidden), self.lm_head)
+
+    def context(self, position: Tensor, visible: Tensor | None) -> Context:
+        """The mask, bool (1, 1, 1, S) or None."""
+        return visible

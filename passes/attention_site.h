@@ -1,0 +1,80 @@
+// What the matcher finds out about one attention, and all that lowering needs to know of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "passes/ir.h"
+#include "passes/view.h"
+
+namespace ifa::passes {
+
+/// Why a site is not rewritten. `reason` is stable and meant for programs, `message` for people.
+struct Refusal {
+  std::string reason;
+  std::string message;
+};
+
+/// A tensor with just two values, chosen by a condition. `views` are the reshapes that come after it, in the
+/// order in which they are applied; `shape` is the tensor's shape before them.
+struct TwoValued {
+  mindspore::AnfNodePtr condition;
+  double if_true = 0;
+  double if_false = 0;
+  Shape shape;
+  std::vector<mindspore::CNodePtr> views;
+};
+
+/// Added to the scaled scores, `factor` times.
+struct Bias {
+  mindspore::AnfNodePtr tensor;
+  double factor = 1;
+  Shape score_shape;  ///< of the scores at the place where the bias is added
+};
+
+/// Hides the positions where the selector's condition is `hidden_when`.
+struct Mask {
+  TwoValued selector;
+  bool hidden_when = true;
+  Shape score_shape;             ///< of the scores at the place where the mask applies
+  std::optional<Bias> additive;  ///< the same as a bias, of a mask that is added
+};
+
+/// A tensor that can stand for an operand: the operand is `scale` times the tensor seen through `view`.
+struct Source {
+  mindspore::AnfNodePtr node;
+  View view;
+  double scale = 1;
+};
+
+enum class KvLayout { kBnsd, kBsh };
+
+/// softmax(scale * Q K^T + biases, masked) V, with the operands as they will be given to the operator.
+struct AttentionSite {
+  mindspore::CNodePtr softmax;
+  mindspore::CNodePtr score_matmul;
+  mindspore::CNodePtr value_matmul;  ///< the node that the rewrite replaces
+
+  bool strict = false;  ///< rows in which every position is masked must keep their value
+  double scale = 1;     ///< of everything between the operands and the softmax
+  std::vector<Mask> masks;
+  std::vector<Bias> biases;
+
+  mindspore::AnfNodePtr query;
+  mindspore::AnfNodePtr key;
+  mindspore::AnfNodePtr value;
+  std::vector<mindspore::AnfNodePtr>
+      passed;  ///< casts, scalars and views between the operands and the matmuls
+  mindspore::TypeId type = mindspore::kTypeUnknown;  ///< in which the operator runs
+  KvLayout layout = KvLayout::kBnsd;
+  int64_t batch = 0;
+  int64_t kv_heads = 0;
+  int64_t group = 0;  ///< query heads per KV head
+  int64_t kv_length = 0;
+  int64_t head_size = 0;
+
+  int64_t query_heads() const { return kv_heads * group; }
+};
+
+}  // namespace ifa::passes

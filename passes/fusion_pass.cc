@@ -1,0 +1,85 @@
+#include "passes/fusion_pass.h"
+
+#include <utility>
+#include <vector>
+
+#include "mindspore/core/include/ir/graph_utils.h"
+#include "passes/lowering.h"
+#include "passes/matcher.h"
+#include "passes/memory_order.h"
+#include "passes/options.h"
+#include "passes/report.h"
+
+namespace ifa::passes {
+namespace {
+
+using mindspore::CNodePtr;
+using mindspore::FuncGraphPtr;
+
+std::vector<CNodePtr> SoftmaxesOf(const FuncGraphPtr &root) {
+  std::vector<CNodePtr> softmaxes;
+  for (const FuncGraphPtr &graph : root->manager()->func_graphs()) {
+    for (const auto &node : mindspore::TopoSort(graph->get_return())) {
+      if (node->func_graph() == graph && IsOp(node, "Softmax")) softmaxes.push_back(node->cast<CNodePtr>());
+    }
+  }
+  return softmaxes;
+}
+
+std::string SizeText(int64_t size) { return size == kDynamic ? "?" : std::to_string(size); }
+
+std::vector<std::string> FeaturesOf(const AttentionSite &site) {
+  const std::string kind = site.group == 1 ? "MHA " : site.kv_heads == 1 ? "MQA " : "GQA ";
+  std::vector<std::string> features{
+      kind + std::to_string(site.query_heads()) + "/" + std::to_string(site.kv_heads),
+      std::string(site.layout == KvLayout::kBnsd ? "BNSD" : "BSH") + " " +
+          mindspore::TypeIdToString(site.type, true),
+      "length " + SizeText(site.kv_length), "head size " + std::to_string(site.head_size)};
+  if (site.masks.size() == 1) features.emplace_back("mask");
+  if (site.masks.size() > 1) features.push_back(std::to_string(site.masks.size()) + " masks");
+  if (!site.biases.empty()) features.emplace_back("bias");
+  return features;
+}
+
+SiteReport ReportOf(const CNodePtr &softmax) {
+  SiteReport report;
+  report.location = SourceLine(softmax);
+  report.graph = softmax->func_graph()->ToString();
+  return report;
+}
+
+/// @return whether the site was rewritten.
+bool TrySite(const CNodePtr &softmax, bool strict, MemoryOrder *order, SharedTensors *shared) {
+  const Match match = MatchAttention(softmax, strict);
+  if (std::holds_alternative<NotAttention>(match)) return false;
+  SiteReport report = ReportOf(softmax);
+  std::optional<Refusal> refusal;
+  if (const auto *site = std::get_if<AttentionSite>(&match)) {
+    report.features = FeaturesOf(*site);
+    refusal = order->Check(*site);
+    if (!refusal) refusal = Lower(*site, shared);
+  } else {
+    refusal = std::get<Refusal>(match);
+  }
+  report.fused = !refusal.has_value();
+  report.reason = refusal ? refusal->reason : "fused";
+  report.message = refusal ? refusal->message : "rewritten into one IncreFlashAttention";
+  Report::Instance().Add(std::move(report));
+  return !refusal.has_value();
+}
+
+}  // namespace
+
+bool FuseDecodeAttention(const FuncGraphPtr &root) {
+  const Options &options = Options::Instance();
+  if (!options.enabled || root == nullptr || root->manager() == nullptr) return false;
+  MemoryOrder order;
+  SharedTensors shared;
+  bool changed = false;
+  for (const CNodePtr &softmax : SoftmaxesOf(root)) {
+    changed = TrySite(softmax, options.strict, &order, &shared) || changed;
+  }
+  return changed;
+}
+
+}  // namespace ifa::passes

@@ -1,0 +1,103 @@
+#include "passes/graph_builder.h"
+
+#include <memory>
+
+#include "mindspore/core/include/abstract/abstract_value.h"
+#include "mindspore/core/include/ir/scalar.h"
+#include "mindspore/core/include/ir/tensor_new.h"
+#include "mindspore/core/include/ir/value.h"
+
+namespace ifa::passes {
+
+using mindspore::AnfNodePtr;
+using mindspore::CNodePtr;
+using mindspore::MakeValue;
+using mindspore::TypeId;
+using mindspore::ValuePtr;
+namespace abstract = mindspore::abstract;
+
+namespace {
+
+abstract::AbstractBasePtr TensorAbstract(TypeId type, const Shape &shape) {
+  return std::make_shared<abstract::AbstractTensor>(mindspore::TypeIdToType(type), shape);
+}
+
+}  // namespace
+
+AnfNodePtr GraphBuilder::Constant(const ValuePtr &value) const {
+  auto node = mindspore::NewValueNode(value);
+  node->set_abstract(value->ToAbstract());
+  return node;
+}
+
+AnfNodePtr GraphBuilder::Integer(int64_t value) const { return Constant(MakeValue<int64_t>(value)); }
+AnfNodePtr GraphBuilder::Number(float value) const { return Constant(MakeValue<float>(value)); }
+AnfNodePtr GraphBuilder::None() const { return Constant(mindspore::kNone); }
+
+AnfNodePtr GraphBuilder::Integers(const Shape &values) const {
+  std::vector<ValuePtr> elements;
+  for (const int64_t value : values) elements.push_back(MakeValue<int64_t>(value));
+  return Constant(std::make_shared<mindspore::ValueTuple>(elements));
+}
+
+CNodePtr GraphBuilder::NewNode(const std::vector<AnfNodePtr> &inputs) const {
+  auto node = origin_->func_graph()->NewCNode(inputs);
+  node->set_scope(origin_->scope());
+  node->set_debug_info(origin_->debug_info());
+  return node;
+}
+
+AnfNodePtr GraphBuilder::Call(const std::string &primitive, const std::vector<AnfNodePtr> &operands,
+                              TypeId type, const Shape &shape) const {
+  std::vector<AnfNodePtr> inputs{mindspore::NewValueNode(std::make_shared<mindspore::Primitive>(primitive))};
+  inputs.insert(inputs.end(), operands.begin(), operands.end());
+  auto node = NewNode(inputs);
+  node->set_abstract(TensorAbstract(type, shape));
+  return node;
+}
+
+AnfNodePtr GraphBuilder::TupleOf(const AnfNodePtr &tensor) const {
+  auto node = NewNode({mindspore::NewValueNode(std::make_shared<mindspore::Primitive>("MakeTuple")), tensor});
+  node->set_abstract(
+      std::make_shared<abstract::AbstractTuple>(abstract::AbstractBasePtrList{tensor->abstract()}));
+  return node;
+}
+
+AnfNodePtr GraphBuilder::Widened(const AnfNodePtr &tensor) const {
+  return TypeOf(tensor) == mindspore::kNumberTypeBFloat16 ? Cast(tensor, mindspore::kNumberTypeFloat32)
+                                                          : tensor;
+}
+
+AnfNodePtr GraphBuilder::Reshape(const AnfNodePtr &tensor, const Shape &shape) const {
+  if (ShapeOf(tensor) == shape) return tensor;
+  const AnfNodePtr wide = Widened(tensor);
+  return Cast(Call("Reshape", {wide, Integers(shape)}, TypeOf(wide), shape), TypeOf(tensor));
+}
+
+AnfNodePtr GraphBuilder::BroadcastTo(const AnfNodePtr &tensor, const Shape &shape) const {
+  if (ShapeOf(tensor) == shape) return tensor;
+  const AnfNodePtr wide = Widened(tensor);
+  return Cast(Call("BroadcastTo", {wide, Integers(shape)}, TypeOf(wide), shape), TypeOf(tensor));
+}
+
+AnfNodePtr GraphBuilder::Cast(const AnfNodePtr &tensor, TypeId type) const {
+  if (TypeOf(tensor) == type) return tensor;
+  return Call("Cast", {tensor, Integer(type)}, type, *ShapeOf(tensor));
+}
+
+AnfNodePtr GraphBuilder::CastFinite(const AnfNodePtr &tensor, TypeId type) const {
+  const TypeId from = TypeOf(tensor);
+  const bool narrows = from == mindspore::kNumberTypeFloat32 && type != from;
+  if (!narrows) return Cast(tensor, type);
+  // Lowest numbers of IEEE binary16 and of bfloat16.
+  const float lowest = type == mindspore::kNumberTypeFloat16 ? -65504.0F : -3.3895314e38F;
+  const auto bound = Constant(mindspore::tensor::from_scalar(lowest, mindspore::kFloat32));
+  return Cast(Call("Maximum", {tensor, bound}, from, *ShapeOf(tensor)), type);
+}
+
+AnfNodePtr GraphBuilder::Scale(const AnfNodePtr &tensor, double factor) const {
+  if (factor == 1) return tensor;
+  return Call("Muls", {tensor, Number(static_cast<float>(factor))}, TypeOf(tensor), *ShapeOf(tensor));
+}
+
+}  // namespace ifa::passes

@@ -1,0 +1,46 @@
+// Makes nodes with their abstracts, on behalf of a node that they will replace or feed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "passes/ir.h"
+
+namespace ifa::passes {
+
+class GraphBuilder {
+ public:
+  /// @param origin gives the new nodes their graph, scope and source line.
+  explicit GraphBuilder(const mindspore::CNodePtr &origin) : origin_(origin) {}
+
+  mindspore::AnfNodePtr Integer(int64_t value) const;
+  mindspore::AnfNodePtr Integers(const Shape &values) const;
+  mindspore::AnfNodePtr Number(float value) const;
+  mindspore::AnfNodePtr None() const;
+
+  /// A call of a primitive whose result is a tensor.
+  mindspore::AnfNodePtr Call(const std::string &primitive, const std::vector<mindspore::AnfNodePtr> &operands,
+                             mindspore::TypeId type, const Shape &shape) const;
+  mindspore::AnfNodePtr TupleOf(const mindspore::AnfNodePtr &tensor) const;
+
+  /// fp32 for a bf16 tensor: MindSpore's CPU backend has hardly an operator for bf16, but can cast it.
+  mindspore::AnfNodePtr Widened(const mindspore::AnfNodePtr &tensor) const;
+
+  // The following return the tensor itself where there is nothing to do, and keep its type where they do not
+  // change it.
+  mindspore::AnfNodePtr Reshape(const mindspore::AnfNodePtr &tensor, const Shape &shape) const;
+  mindspore::AnfNodePtr BroadcastTo(const mindspore::AnfNodePtr &tensor, const Shape &shape) const;
+  mindspore::AnfNodePtr Cast(const mindspore::AnfNodePtr &tensor, mindspore::TypeId type) const;
+  /// The same, and values below what the type holds become its lowest number, not -inf.
+  mindspore::AnfNodePtr CastFinite(const mindspore::AnfNodePtr &tensor, mindspore::TypeId type) const;
+  /// tensor * factor
+  mindspore::AnfNodePtr Scale(const mindspore::AnfNodePtr &tensor, double factor) const;
+
+ private:
+  mindspore::AnfNodePtr Constant(const mindspore::ValuePtr &value) const;
+  mindspore::CNodePtr NewNode(const std::vector<mindspore::AnfNodePtr> &inputs) const;
+
+  mindspore::CNodePtr origin_;
+};
+
+}  // namespace ifa::passes

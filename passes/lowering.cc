@@ -1,0 +1,91 @@
+#include "passes/lowering.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "passes/graph_builder.h"
+#include "passes/steps.h"
+
+namespace ifa::passes {
+namespace {
+
+using mindspore::AnfNodePtr;
+
+// Of the operator on every target: the document allows no more.
+constexpr int64_t kLargestHeadSize = 512;
+
+struct OperatorShapes {
+  Shape query;
+  Shape key_value;
+};
+
+OperatorShapes ShapesOf(const AttentionSite &site) {
+  if (site.layout == KvLayout::kBnsd) {
+    return {{site.batch, site.query_heads(), 1, site.head_size},
+            {site.batch, site.kv_heads, site.kv_length, site.head_size}};
+  }
+  return {{site.batch, 1, site.query_heads() * site.head_size},
+          {site.batch, site.kv_length, site.kv_heads * site.head_size}};
+}
+
+AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms) {
+  const OperatorShapes shapes = ShapesOf(site);
+  const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
+  const AnfNodePtr key = builder.TupleOf(builder.Reshape(site.key, shapes.key_value));
+  const AnfNodePtr value = builder.TupleOf(builder.Reshape(site.value, shapes.key_value));
+  const AnfNodePtr none = builder.None();
+  // The primitive's order: query, key, value, attn_mask, actual_seq_lengths, pse_shift, dequant_scale1,
+  // quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
+  // block_table, kv_padding_size, num_heads, input_layout (BSH 0, BNSD 1), scale_value, num_key_value_heads,
+  // block_size, inner_precise.
+  return builder.Call("IncreFlashAttention",
+                      {query,
+                       key,
+                       value,
+                       terms.mask,
+                       none,
+                       terms.bias,
+                       none,
+                       none,
+                       none,
+                       none,
+                       none,
+                       none,
+                       none,
+                       none,
+                       none,
+                       builder.Integer(site.query_heads()),
+                       builder.Integer(site.layout == KvLayout::kBnsd ? 1 : 0),
+                       builder.Number(static_cast<float>(site.scale)),
+                       builder.Integer(site.kv_heads),
+                       builder.Integer(0),
+                       builder.Integer(1)},
+                      site.type, shapes.query);
+}
+
+}  // namespace
+
+std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared) {
+  const GraphBuilder builder(site.value_matmul);
+  const OperatorShapes shapes = ShapesOf(site);
+  const Shape result_shape = *ShapeOf(site.value_matmul);
+  if (site.head_size > kLargestHeadSize) {
+    return Refusal{"head_size",
+                   "the head size is " + std::to_string(site.head_size) + ", the operator takes at most 512"};
+  }
+  if (!CanReshape(site.query, shapes.query)) return UnknownSizes("the query");
+  if (!CanReshape(site.key, shapes.key_value)) return UnknownSizes("the key");
+  if (!CanReshape(site.value, shapes.key_value)) return UnknownSizes("the value");
+  if (result_shape != shapes.query && std::count(result_shape.begin(), result_shape.end(), kDynamic) > 1) {
+    return UnknownSizes("the result");
+  }
+  const auto terms = BuildScoreTerms(builder, site, shared);
+  if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
+  const AnfNodePtr attention = CallOperator(builder, site, std::get<ScoreTerms>(terms));
+  const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.value_matmul)), result_shape);
+  site.value_matmul->func_graph()->manager()->Replace(site.value_matmul, result);
+  DropUnusedViews(site.passed);
+  return std::nullopt;
+}
+
+}  // namespace ifa::passes

@@ -1,0 +1,16 @@
+// From a proved site to nodes: the operands brought into the operator's shapes, and one IncreFlashAttention
+// in place of the value matmul. Everything that the operator demands is inserted or refused here.
+#pragma once
+
+#include <optional>
+
+#include "passes/attention_site.h"
+#include "passes/score_terms.h"
+
+namespace ifa::passes {
+
+/// Replaces the site's value matmul in its graph.
+/// @return why the operator can't stand for the site, or nothing. The site is unchanged in the graph then.
+std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared);
+
+}  // namespace ifa::passes

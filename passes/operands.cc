@@ -1,0 +1,302 @@
+#include "passes/operands.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ifa::passes {
+namespace {
+
+using mindspore::AnfNodePtr;
+
+/// The node above, where an operand can be followed upwards: through casts, scalars and views.
+AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, Walk *walk) {
+  for (const Step step : {TakeCast, TakeScale}) {
+    const Outcome outcome = step(node, walk);
+    if (const auto *taken = std::get_if<AnfNodePtr>(&outcome)) return *taken;
+  }
+  if (const AnfNodePtr view = LoadedView(node)) return view;
+  // A view that shares memory has a definite value only where it is loaded.
+  const bool definite = MonadOf(node) == nullptr || (below != nullptr && MonadOf(below) != nullptr);
+  return IsView(node) && definite ? Operand(node, 0) : nullptr;
+}
+
+/// The operand of a matmul, and everything above it that it can be taken from. The nearest comes first.
+/// @param passed gets the nodes in between.
+std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Shape &shape,
+                              std::vector<AnfNodePtr> *passed) {
+  std::vector<Source> sources{{operand, View(shape), 1.0}};
+  std::vector<AnfNodePtr> views;  // from the operand upwards
+  Walk walk;
+  AnfNodePtr below;
+  AnfNodePtr node = operand;
+  while (const AnfNodePtr above = Above(node, below, &walk)) {
+    if (IsView(node)) views.push_back(node);
+    const auto source_shape = ShapeOf(above);
+    if (!source_shape) return sources;
+    View view(*source_shape);
+    const bool described =
+        std::all_of(views.rbegin(), views.rend(), [&](const AnfNodePtr &op) { return ApplyView(op, &view); });
+    if (!described) return sources;
+    // Between a view and its Load stands nothing that could be given to the operator.
+    if (!IsOp(node, "Load")) sources.push_back({above, view, walk.scale});
+    passed->push_back(node);
+    below = node;
+    node = above;
+  }
+  return sources;
+}
+
+/// The sizes of one matmul in the terms of attention.
+struct MatMulShape {
+  Shape batches;     ///< without the matrices' own two axes
+  int64_t rows = 0;  ///< query positions, or the heads of a group
+};
+
+/// A factor's axes in their roles. `rows` are the (batch, head) pairs, flattened.
+struct Roles {
+  Axis rows;
+  Axis positions;
+  Axis channels;
+};
+
+/// What a key or value source amounts to, given to the operator.
+struct KvShape {
+  KvLayout layout;
+  int64_t batch;
+  int64_t heads;
+  int64_t group;
+  int64_t length;
+  int64_t channels;
+
+  bool Agrees(const KvShape &other) const {
+    return layout == other.layout && batch == other.batch && heads == other.heads && group == other.group &&
+           length == other.length;
+  }
+};
+
+struct KvCandidate {
+  const Source *source;
+  KvShape shape;
+};
+
+/// @return nothing when the right factor would broadcast the left one, so that there are more rows than
+/// queries.
+std::optional<MatMulShape> ShapeOfMatMul(const MatMul &matmul) {
+  const auto lhs = ShapeOf(matmul.lhs);
+  const auto rhs = ShapeOf(matmul.rhs);
+  if (!lhs || !rhs || lhs->size() < 2 || rhs->size() < 2 || rhs->size() > lhs->size()) return std::nullopt;
+  MatMulShape shape{Shape(lhs->begin(), lhs->end() - 2), *(lhs->end() - (matmul.transpose_lhs ? 1 : 2))};
+  for (size_t i = 0; i + 2 < rhs->size(); ++i) {
+    const int64_t from_rhs = (*rhs)[i];
+    const int64_t from_lhs = shape.batches[i + lhs->size() - rhs->size()];
+    if (from_lhs == 1 && from_rhs != 1) return std::nullopt;
+  }
+  return shape;
+}
+
+Roles QueryRoles(const View &view, bool transposed) {
+  std::vector<Axis> axes = view.axes();
+  Axis channels = axes[axes.size() - (transposed ? 2 : 1)];
+  axes.erase(axes.end() - (transposed ? 2 : 1));
+  return {Concatenated(axes), {}, channels};
+}
+
+/// @param positions_last whether the matrix's last axis are the positions, not the channels.
+Roles KvRoles(const View &view, const MatMulShape &matmul, bool positions_last) {
+  std::vector<Axis> axes = view.axes();
+  const Axis last = axes.back();
+  axes.pop_back();
+  const Axis before_last = axes.back();
+  axes.pop_back();
+  axes.insert(axes.begin(), matmul.batches.size() - axes.size(), Axis{});
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i].empty() && matmul.batches[i] != 1) axes[i].push_back({Factor::kRepeat, 0, matmul.batches[i]});
+  }
+  axes.push_back({{Factor::kRepeat, 0, matmul.rows}});
+  return {Concatenated(axes), positions_last ? last : before_last, positions_last ? before_last : last};
+}
+
+/// Splits rows into (batch, KV head, group), the only order in which query head n reads KV head n / group.
+/// @return nothing when a repeat stands before a factor that selects.
+struct RowSplit {
+  Axis batch;
+  Axis heads;
+  int64_t group = 1;
+};
+std::optional<RowSplit> SplitRows(const Axis &rows) {
+  RowSplit split;
+  size_t i = 0;
+  while (i < rows.size() && rows[i].source_axis == 0) split.batch.push_back(rows[i++]);
+  while (i < rows.size() && !rows[i].repeats()) split.heads.push_back(rows[i++]);
+  if (i < rows.size()) split.group = rows[i++].size;
+  return i == rows.size() && split.group != kDynamic ? std::optional<RowSplit>(split) : std::nullopt;
+}
+
+/// All ways in which the operator can read the source as it lies in memory.
+std::vector<KvCandidate> KvCandidates(const Source &source, const Roles &roles) {
+  const auto shape = ShapeOf(source.node);
+  const auto rows = SplitRows(roles.rows);
+  std::vector<KvCandidate> candidates;
+  if (!rows || !shape || !IsFloat(TypeOf(source.node))) return candidates;
+  const auto add = [&](KvLayout layout, const std::vector<Axis> &order) {
+    if (!IsSourceInOrder(Concatenated(order), *shape)) return;
+    candidates.push_back({&source,
+                          {layout, Size(rows->batch), Size(rows->heads), rows->group, Size(roles.positions),
+                           Size(roles.channels)}});
+  };
+  add(KvLayout::kBsh, {rows->batch, roles.positions, rows->heads, roles.channels});
+  add(KvLayout::kBnsd, {rows->batch, rows->heads, roles.positions, roles.channels});
+  return candidates;
+}
+
+/// Whether the view repeats KV heads so that query head n does not read KV head n / group: a repeat that
+/// stands before heads, and that is not the batch's own axis.
+bool RepeatsHeadsInWrongOrder(const View &view) {
+  std::vector<Axis> axes = view.axes();
+  axes.resize(axes.size() - 2);
+  if (axes.size() > 1) axes.erase(axes.begin());
+  bool repeated = false;
+  for (const Factor &factor : Concatenated(axes)) {
+    if (repeated && !factor.repeats()) return true;
+    repeated = repeated || factor.repeats();
+  }
+  return false;
+}
+
+/// Whether several rows of the query's matrices are provably heads of one position, not several positions:
+/// they come from the axis that holds heads or channels at the query's own source.
+bool RowsAreHeads(const View &view, bool transposed) {
+  const std::vector<Axis> &axes = view.axes();
+  const Axis &rows = axes[axes.size() - (transposed ? 1 : 2)];
+  const Axis &channels = axes[axes.size() - (transposed ? 2 : 1)];
+  std::vector<int> head_axes;
+  for (const Factor &factor : channels) head_axes.push_back(factor.source_axis);
+  if (axes.size() > 2) {
+    for (const Factor &factor : axes[axes.size() - 3]) head_axes.push_back(factor.source_axis);
+  }
+  return std::all_of(rows.begin(), rows.end(), [&](const Factor &factor) {
+    return std::find(head_axes.begin(), head_axes.end(), factor.source_axis) != head_axes.end();
+  });
+}
+
+/// The farthest source of the query that is the query reshaped, of the wanted type where there is one.
+const Source *ChooseQuery(const std::vector<Source> &sources, bool transposed, mindspore::TypeId type) {
+  const Source *chosen = nullptr;
+  for (const Source &source : sources) {
+    const Roles roles = QueryRoles(source.view, transposed);
+    const bool in_order = IsSourceInOrder(Concatenated({roles.rows, roles.channels}), *ShapeOf(source.node));
+    const bool better = chosen == nullptr || TypeOf(source.node) == type || TypeOf(chosen->node) != type;
+    if (in_order && better) chosen = &source;
+  }
+  return chosen;
+}
+
+struct Choice {
+  const KvCandidate *key = nullptr;
+  const KvCandidate *value = nullptr;
+  const Source *query = nullptr;
+};
+
+/// The farthest pair of key and value that agree, with a query of their type if possible.
+Choice Choose(const std::vector<KvCandidate> &keys, const std::vector<KvCandidate> &values,
+              const std::vector<Source> &queries, bool transposed) {
+  Choice any;
+  for (auto key = keys.rbegin(); key != keys.rend(); ++key) {
+    for (auto value = values.rbegin(); value != values.rend(); ++value) {
+      const auto type = TypeOf(key->source->node);
+      if (!key->shape.Agrees(value->shape) || type != TypeOf(value->source->node)) continue;
+      const Source *query = ChooseQuery(queries, transposed, type);
+      if (query == nullptr) continue;
+      const Choice choice{&*key, &*value, query};
+      if (TypeOf(query->node) == type) return choice;
+      if (any.key == nullptr) any = choice;
+    }
+  }
+  return any;
+}
+
+std::vector<KvCandidate> AllKvCandidates(const std::vector<Source> &sources, const MatMulShape &matmul,
+                                         bool positions_last) {
+  std::vector<KvCandidate> all;
+  for (const Source &source : sources) {
+    const auto candidates = KvCandidates(source, KvRoles(source.view, matmul, positions_last));
+    all.insert(all.end(), candidates.begin(), candidates.end());
+  }
+  return all;
+}
+
+Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<KvCandidate> &values,
+                       const std::vector<Source> &key_sources, const std::vector<Source> &value_sources) {
+  if (keys.empty() || values.empty()) {
+    const Source &source = (keys.empty() ? key_sources : value_sources).back();
+    return {"kv_layout",
+            std::string(keys.empty() ? "the key" : "the value") +
+                " is not laid out as the operator reads it, (batch, KV head, position, channel) or (batch, "
+                "position, KV head x channel); its rows are " +
+                ToString(Concatenated(source.view.axes()))};
+  }
+  return {"kv_mismatch", "key and value disagree in batch, KV heads, length, layout or type"};
+}
+
+}  // namespace
+
+std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value, AttentionSite *site) {
+  const auto score_shape = ShapeOfMatMul(score);
+  const auto value_shape = ShapeOfMatMul(value);
+  if (!score_shape || !value_shape) {
+    return Refusal{"matmul_shape",
+                   "the matmuls' shapes are not known, or keys or values outnumber the queries"};
+  }
+  if (score_shape->rows == kDynamic) {
+    return Refusal{"query_length",
+                   "the query length is not provably 1: it is known only when the graph runs"};
+  }
+
+  const auto queries = SourcesOf(score.lhs, *ShapeOf(score.lhs), &site->passed);
+  const auto keys = SourcesOf(score.rhs, *ShapeOf(score.rhs), &site->passed);
+  auto values = SourcesOf(value.rhs, *ShapeOf(value.rhs), &site->passed);
+  values.erase(
+      std::find_if(values.begin(), values.end(), [](const Source &source) { return source.scale != 1; }),
+      values.end());
+  if (score_shape->rows != 1 && !RowsAreHeads(queries.back().view, score.transpose_lhs)) {
+    return Refusal{"query_length", "the query length is not provably 1: the query has " +
+                                       std::to_string(score_shape->rows) +
+                                       " rows that can't be shown to be heads of one position"};
+  }
+  if (RepeatsHeadsInWrongOrder(keys.back().view) || RepeatsHeadsInWrongOrder(values.back().view)) {
+    return Refusal{"head_order",
+                   "KV heads are repeated in another order than query head n reading KV head n / group"};
+  }
+
+  const auto key_candidates = AllKvCandidates(keys, *score_shape, !score.transpose_rhs);
+  const auto value_candidates = AllKvCandidates(values, *value_shape, value.transpose_rhs);
+  const Choice choice = Choose(key_candidates, value_candidates, queries, score.transpose_lhs);
+  if (choice.key == nullptr) return NoCommonLayout(key_candidates, value_candidates, keys, values);
+  if (choice.key->shape.channels != choice.value->shape.channels) {
+    return Refusal{"head_size", "key and value have different head sizes, " +
+                                    std::to_string(choice.key->shape.channels) + " and " +
+                                    std::to_string(choice.value->shape.channels)};
+  }
+
+  const KvShape &shape = choice.key->shape;
+  site->query = choice.query->node;
+  site->key = choice.key->source->node;
+  site->value = choice.value->source->node;
+  site->type = TypeOf(site->key);
+  site->scale *= choice.query->scale * choice.key->source->scale;
+  site->layout = shape.layout;
+  site->batch = shape.batch;
+  site->kv_heads = shape.heads;
+  site->group = shape.group;
+  site->kv_length = shape.length;
+  site->head_size = shape.channels;
+  if (site->kv_heads == kDynamic || site->head_size == kDynamic) {
+    return Refusal{"dynamic_heads",
+                   "the number of KV heads or the head size is known only when the graph runs"};
+  }
+  return std::nullopt;
+}
+
+}  // namespace ifa::passes

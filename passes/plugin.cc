@@ -1,0 +1,62 @@
+// How the library meets MindSpore and Python: the pass plugin, and a C interface for ctypes.
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/decode_attention.h"
+#include "mindspore/ccsrc/include/backend/common/pass_manager/pass.h"
+#include "mindspore/ccsrc/include/utils/custom_pass/custom_pass_plugin.h"
+#include "passes/fusion_pass.h"
+#include "passes/options.h"
+#include "passes/report.h"
+
+namespace ifa::passes {
+namespace {
+
+constexpr char kPassName[] = "ifa_fusion";
+
+class FusionPass : public mindspore::opt::Pass {
+ public:
+  FusionPass() : Pass(kPassName) {}
+  bool Run(const mindspore::FuncGraphPtr &root) override { return FuseDecodeAttention(root); }
+};
+
+class FusionPlugin : public mindspore::opt::CustomPassPlugin {
+ public:
+  std::string GetPluginName() const override { return kPassName; }
+  std::vector<std::string> GetAvailablePassNames() const override { return {kPassName}; }
+  std::shared_ptr<mindspore::opt::Pass> CreatePass(const std::string &name) const override {
+    return name == kPassName ? std::make_shared<FusionPass>() : nullptr;
+  }
+};
+
+}  // namespace
+}  // namespace ifa::passes
+
+EXPORT_CUSTOM_PASS_PLUGIN(ifa::passes::FusionPlugin)
+
+#define IFA_API extern "C" __attribute__((visibility("default")))
+
+/// Turns the pass on or off for graphs compiled from now on.
+IFA_API void ifa_set_options(bool enabled, bool strict) {
+  auto &options = ifa::passes::Options::Instance();
+  options.strict = strict;
+  options.enabled = enabled;
+}
+
+/// The sites seen since the last call, as JSON. The caller frees the text with ifa_free.
+IFA_API char *ifa_take_report() { return strdup(ifa::passes::Report::Instance().TakeJson().c_str()); }
+
+IFA_API void ifa_free(char *text) { std::free(text); }
+
+IFA_API const char *ifa_instruction_set() {
+  return ifa::cpu::InstructionSetName(ifa::cpu::BestInstructionSet());
+}
+
+IFA_API int ifa_thread_count() { return ifa::cpu::ThreadCount(); }
+
+/// @param threads 0 returns to the default.
+IFA_API void ifa_set_thread_count(int threads) { ifa::cpu::SetThreadCount(threads); }

@@ -1,0 +1,206 @@
+#include "passes/score_terms.h"
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "passes/steps.h"
+
+namespace ifa::passes {
+namespace {
+
+using mindspore::AnfNodePtr;
+using mindspore::TypeId;
+
+using Built = std::variant<AnfNodePtr, Refusal>;
+/// One operation between a tensor and the scores.
+using Move = std::function<bool(View *view)>;
+
+bool AllRepeat(const Axis &axis) {
+  return std::all_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
+}
+
+bool NoneRepeats(const Axis &axis) {
+  return std::none_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
+}
+
+/// The shape (1|B, 1|N, 1, S) that the tensor can be reshaped to, when it varies over whole batches, heads
+/// and positions or not at all, in this order.
+std::optional<Shape> SeparatedShape(const AttentionSite &site, const AnfNodePtr &tensor,
+                                    const std::vector<Move> &moves) {
+  const auto shape = ShapeOf(tensor);
+  if (!shape) return std::nullopt;
+  View view(*shape);
+  if (!std::all_of(moves.begin(), moves.end(), [&](const Move &move) { return move(&view); }))
+    return std::nullopt;
+  const Axis positions = view.axes().back();
+  View rows = view.WithoutLastAxis();
+  if (!rows.Reshape({site.batch, site.query_heads()})) return std::nullopt;
+  const Axis &batch = rows.axes()[0];
+  const Axis &heads = rows.axes()[1];
+  const bool whole = (AllRepeat(batch) || NoneRepeats(batch)) && (AllRepeat(heads) || NoneRepeats(heads));
+  Axis own;  // what the tensor itself holds
+  for (const Axis *axis : {&batch, &heads, &positions}) {
+    if (NoneRepeats(*axis)) own.insert(own.end(), axis->begin(), axis->end());
+  }
+  if (!whole || !NoneRepeats(positions) || !IsSourceInOrder(own, *shape)) return std::nullopt;
+  const Shape result{AllRepeat(batch) ? 1 : site.batch, AllRepeat(heads) ? 1 : site.query_heads(), 1,
+                     site.kv_length};
+  return CanReshape(tensor, result) ? std::optional<Shape>(result) : std::nullopt;
+}
+
+/// The tensor, or the farthest one above its views for which that works, in the shape (1|B, 1|N, 1, S); null
+/// when it works for none.
+/// @param moves what stands between the tensor and the scores.
+AnfNodePtr Separated(const GraphBuilder &builder, const AttentionSite &site, AnfNodePtr tensor,
+                     std::vector<Move> moves) {
+  AnfNodePtr source;
+  Shape result;
+  while (true) {
+    if (const auto shape = SeparatedShape(site, tensor, moves)) {
+      source = tensor;
+      result = *shape;
+    }
+    if (!IsView(tensor) || MonadOf(tensor) != nullptr) break;
+    moves.insert(moves.begin(), [tensor](View *view) { return ApplyView(tensor, view); });
+    tensor = Operand(tensor, 0);
+  }
+  return source == nullptr ? nullptr : builder.Reshape(source, result);
+}
+
+Move Broadcast(const Shape &shape) {
+  return [shape](View *view) { return view->BroadcastTo(shape); };
+}
+
+/// True where positions are hidden, (1|B, 1, 1, S).
+Built BuildMask(const GraphBuilder &builder, const AttentionSite &site, const Mask &mask) {
+  std::vector<Move> moves{Broadcast(mask.selector.shape)};
+  for (const auto &operation : mask.selector.views) {
+    moves.push_back([operation](View *view) { return ApplyView(operation, view); });
+  }
+  moves.push_back(Broadcast(mask.score_shape));
+  const AnfNodePtr hidden = Separated(builder, site, mask.selector.condition, std::move(moves));
+  if (hidden == nullptr && Size(mask.score_shape) == kDynamic) return UnknownSizes("a mask");
+  if (hidden == nullptr || (*ShapeOf(hidden))[1] != 1) {
+    return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position"};
+  }
+  if (mask.hidden_when) return hidden;
+  return builder.Call("LogicalNot", {hidden}, mindspore::kNumberTypeBool, *ShapeOf(hidden));
+}
+
+/// The bias, scaled, in its own type or fp32: (1|B, 1|N, 1, S).
+Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bias &bias) {
+  if (site.strict && TypeOf(bias.tensor) == mindspore::kNumberTypeFloat32 &&
+      site.type != mindspore::kNumberTypeFloat32) {
+    return Refusal{"strict_mask",
+                   "a bias in fp32 on a cache in half precision could lose a row in which every position is "
+                   "masked (strict=True)"};
+  }
+  AnfNodePtr tensor = Separated(builder, site, bias.tensor, {Broadcast(bias.score_shape)});
+  if (tensor == nullptr) {
+    const Shape result{site.batch, site.query_heads(), 1, site.kv_length};
+    if (Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias");
+    tensor = builder.Reshape(builder.BroadcastTo(bias.tensor, bias.score_shape), result);
+  }
+  return builder.Scale(builder.Widened(tensor), bias.factor);
+}
+
+/// @param shape the tensor's own, with other numbers of batches and heads.
+Built Widened(const GraphBuilder &builder, const AnfNodePtr &tensor, int64_t batch, int64_t heads) {
+  Shape shape = *ShapeOf(tensor);
+  if (shape[0] != batch && batch == kDynamic) return UnknownSizes("a mask or bias of batch 1");
+  shape[0] = batch;
+  shape[1] = heads;
+  return builder.BroadcastTo(tensor, shape);
+}
+
+/// Joins two tensors of shape (1|B, ...) by an operation that broadcasts.
+AnfNodePtr Joined(const GraphBuilder &builder, const std::string &operation, const AnfNodePtr &a,
+                  const AnfNodePtr &b) {
+  if (a == nullptr) return b;
+  Shape shape = *ShapeOf(a);
+  if (shape[0] == 1) shape[0] = (*ShapeOf(b))[0];
+  const TypeId type = TypeOf(a) == TypeOf(b) ? TypeOf(a) : mindspore::kNumberTypeFloat32;
+  return builder.Call(operation, {builder.Cast(a, type), builder.Cast(b, type)}, type, shape);
+}
+
+/// Builds once per graph what several sites need.
+template <typename Build>
+Built Shared(SharedTensors *shared, const AttentionSite &site, const AnfNodePtr &from, std::string what,
+             const Build &build) {
+  for (const int64_t size : {site.batch, site.query_heads(), site.kv_length})
+    what += "," + std::to_string(size);
+  const auto key = std::make_tuple(site.value_matmul->func_graph(), from, what);
+  if (const auto found = shared->find(key); found != shared->end()) return found->second;
+  Built built = build();
+  if (const auto *node = std::get_if<AnfNodePtr>(&built)) (*shared)[key] = *node;
+  return built;
+}
+
+/// @param biases gets the additive masks that the operator's mask can't express: as biases they can stay.
+Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared,
+                 std::vector<Bias> *biases) {
+  AnfNodePtr hidden;
+  for (const Mask &mask : site.masks) {
+    const auto &views = mask.selector.views;
+    const AnfNodePtr from = views.empty() ? mask.selector.condition : AnfNodePtr(views.back());
+    const Built built = Shared(shared, site, from, mask.hidden_when ? "mask" : "inverted mask",
+                               [&] { return BuildMask(builder, site, mask); });
+    if (const auto *node = std::get_if<AnfNodePtr>(&built)) {
+      hidden = Joined(builder, "LogicalOr", hidden, *node);
+    } else if (mask.additive) {
+      biases->push_back(*mask.additive);
+    } else {
+      return built;
+    }
+  }
+  return hidden == nullptr ? Built(builder.None()) : Widened(builder, hidden, site.batch, 1);
+}
+
+Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared,
+                  const std::vector<Bias> &biases) {
+  AnfNodePtr sum;
+  for (const Bias &bias : biases) {
+    std::ostringstream what;
+    what << "bias * " << std::hexfloat << bias.factor;
+    const Built built = Shared(shared, site, bias.tensor, what.str(), [&]() -> Built {
+      const Built rows = BuildBias(builder, site, bias);
+      if (std::holds_alternative<Refusal>(rows)) return rows;
+      const AnfNodePtr node = std::get<AnfNodePtr>(rows);
+      return Widened(builder, node, (*ShapeOf(node))[0], site.query_heads());
+    });
+    if (std::holds_alternative<Refusal>(built)) return built;
+    sum = Joined(builder, "Add", sum, std::get<AnfNodePtr>(built));
+  }
+  if (sum == nullptr) return builder.None();
+  return Shared(shared, site, sum, "bias as " + std::to_string(site.type),
+                [&]() -> Built { return builder.CastFinite(sum, site.type); });
+}
+
+}  // namespace
+
+bool CanReshape(const AnfNodePtr &tensor, const Shape &shape) {
+  return ShapeOf(tensor) == shape || std::count(shape.begin(), shape.end(), kDynamic) <= 1;
+}
+
+Refusal UnknownSizes(const std::string &what) {
+  return {"dynamic_shape",
+          what +
+              " can't be brought into the operator's shape: more than one of its sizes is known "
+              "only when the graph runs"};
+}
+
+std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
+                                                  SharedTensors *shared) {
+  std::vector<Bias> biases = site.biases;
+  const Built mask = BuildMasks(builder, site, shared, &biases);
+  if (const auto *refusal = std::get_if<Refusal>(&mask)) return *refusal;
+  const Built bias = BuildBiases(builder, site, shared, biases);
+  if (const auto *refusal = std::get_if<Refusal>(&bias)) return *refusal;
+  return ScoreTerms{std::get<AnfNodePtr>(mask), std::get<AnfNodePtr>(bias)};
+}
+
+}  // namespace ifa::passes

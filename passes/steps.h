@@ -1,0 +1,72 @@
+// Steps: each knows one concept of written-out attention. A walk asks the steps, node by node, to take it on.
+// A new spelling of a concept is a change in its step, and nowhere else.
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "passes/attention_site.h"
+
+namespace ifa::passes {
+
+/// What a walk has met so far, counted from where it began.
+struct Walk {
+  double scale = 1;  ///< product of the scalars
+  std::vector<Mask> masks;
+  std::vector<Bias> biases;
+  bool strict = false;  ///< rows in which every position is masked must be kept
+};
+
+/// A step either does not know the node, or takes it and names the operand where the walk goes on, or refuses
+/// the site.
+struct NotMine {};
+using Outcome = std::variant<NotMine, mindspore::AnfNodePtr, Refusal>;
+
+/// A change of the element type. In real arithmetic it changes nothing.
+Outcome TakeCast(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// A product with, or quotient by, a number that is known at compile time.
+Outcome TakeScale(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// A reshape of the scores or probabilities that leaves their last axis, the positions, alone.
+Outcome TakeRowReshape(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// A tensor added to the scores: a bias, or a mask when its values can be proved to be 0 and -1e4 or less.
+Outcome TakeBias(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// Scores replaced by a large negative number where a condition holds.
+Outcome TakeSelect(const mindspore::AnfNodePtr &node, Walk *walk);
+
+using Step = Outcome (*)(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// The operations that only move elements: Reshape, Transpose, ExpandDims, Squeeze, BroadcastTo, Tile and
+/// their like.
+bool IsView(const mindspore::AnfNodePtr &node);
+/// Applies such an operation to a view of its first operand.
+/// @return false when the result can't be described as a view.
+bool ApplyView(const mindspore::AnfNodePtr &node, View *view);
+
+/// `mint` and tensor methods make views that share memory, ordered among side effects: TransposeExtView(x,
+/// ..., monad), and Load(view, monad) where the value is needed.
+/// @return for such a Load the view itself, when nothing between the two, and nothing later, can write to its
+/// memory, so that the Load holds the view of x's value; null otherwise.
+mindspore::AnfNodePtr LoadedView(const mindspore::AnfNodePtr &node);
+
+/// Takes views that a rewrite left without a user out of the order of side effects, so that they are not
+/// executed.
+void DropUnusedViews(const std::vector<mindspore::AnfNodePtr> &views);
+
+/// Any product of batches of matrices: MatMul, BatchMatMul, MatMulExt and their like.
+struct MatMul {
+  mindspore::AnfNodePtr lhs;
+  mindspore::AnfNodePtr rhs;
+  bool transpose_lhs = false;
+  bool transpose_rhs = false;
+};
+std::optional<MatMul> MatMulOf(const mindspore::AnfNodePtr &node);
+
+/// Follows constants through casts, selections and scalar arithmetic down to one condition.
+std::optional<TwoValued> TwoValuedOf(const mindspore::AnfNodePtr &node);
+
+}  // namespace ifa::passes

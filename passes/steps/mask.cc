@@ -1,0 +1,130 @@
+#include <cmath>
+#include <vector>
+
+#include "passes/steps.h"
+
+namespace ifa::passes {
+namespace {
+
+using mindspore::AnfNodePtr;
+
+// exp(-1e4) is 0 in every type that scores have; the operator's document hides positions with values from
+// -1e4 down.
+constexpr double kHidden = -1e4;
+
+bool Hides(double value) { return value <= kHidden; }
+
+bool IsSum(const AnfNodePtr &node) {
+  const std::string op = OpName(node);
+  return op == "Add" || (op == "AddExt" && NumberOf(Operand(node, 2)) == 1.0);
+}
+
+/// Whether a walk upwards from the node can end at a matmul.
+bool LeadsToMatMul(const AnfNodePtr &node) {
+  std::vector<AnfNodePtr> open{node};
+  constexpr size_t kFarEnough = 64;  // nodes; attention that is written out has about ten here
+  for (size_t i = 0; i < open.size() && i < kFarEnough; ++i) {
+    if (MatMulOf(open[i])) return true;
+    Walk ignored;
+    const std::string op = OpName(open[i]);
+    if (IsSum(open[i])) {
+      open.push_back(Operand(open[i], 0));
+      open.push_back(Operand(open[i], 1));
+    } else if (op == "Select") {
+      open.push_back(Operand(open[i], 1));
+      open.push_back(Operand(open[i], 2));
+    } else if (op == "MaskedFill" || op == "MaskedFillScalar" || IsView(open[i])) {
+      open.push_back(Operand(open[i], 0));
+    } else {
+      for (const Step step : {TakeCast, TakeScale}) {
+        const Outcome outcome = step(open[i], &ignored);
+        if (const auto *next = std::get_if<AnfNodePtr>(&outcome)) open.push_back(*next);
+      }
+    }
+  }
+  return false;
+}
+
+bool IsFinite(const TwoValued &values) {
+  return std::isfinite(values.if_true) && std::isfinite(values.if_false);
+}
+
+/// A two-valued tensor that hides one of its values from the softmax. The other value shifts all visible
+/// scores alike and so does not matter.
+std::optional<Mask> AdditiveMask(const AnfNodePtr &tensor, double factor, const Shape &score_shape) {
+  const auto values = TwoValuedOf(tensor);
+  if (!values) return std::nullopt;
+  const double if_true = values->if_true * factor;
+  const double if_false = values->if_false * factor;
+  const bool true_hides = std::isfinite(if_false) && Hides(if_true - if_false);
+  const bool false_hides = std::isfinite(if_true) && Hides(if_false - if_true);
+  if (!true_hides && !false_hides) return std::nullopt;
+  return Mask{*values, true_hides, score_shape, Bias{tensor, factor, score_shape}};
+}
+
+Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_when, double value,
+             const AnfNodePtr &scores, Walk *walk) {
+  const auto shape = ShapeOf(node);
+  const auto condition_shape = ShapeOf(condition);
+  if (!shape || !condition_shape || shape != ShapeOf(scores)) {
+    return Refusal{"mask_shape", "a mask broadcasts the scores, or its shape is not known"};
+  }
+  if (walk->scale <= 0 || !Hides(value * walk->scale)) {
+    return Refusal{"mask_value", "masked scores are set to " + std::to_string(value) +
+                                     ", which does not hide them: a mask sets them to -1e4 or less"};
+  }
+  if (walk->strict && (std::isinf(value) || !walk->masks.empty() || !walk->biases.empty())) {
+    return Refusal{"strict_mask",
+                   "a row in which every position is masked would not keep its value (strict=True): the mask "
+                   "is followed by "
+                   "another mask or a bias, or sets scores to -inf"};
+  }
+  TwoValued selector{condition, 0, 0, *condition_shape, {}};
+  walk->masks.push_back({selector, hidden_when, *shape, std::nullopt});
+  return scores;
+}
+
+}  // namespace
+
+Outcome TakeBias(const AnfNodePtr &node, Walk *walk) {
+  if (!IsSum(node)) return NotMine{};
+  auto scores = Operand(node, 0);
+  auto bias = Operand(node, 1);
+  if (!LeadsToMatMul(scores)) std::swap(scores, bias);
+  if (!LeadsToMatMul(scores)) return NotMine{};
+  const auto shape = ShapeOf(node);
+  if (!shape || shape != ShapeOf(scores) || !ShapeOf(bias) || !IsFloat(TypeOf(bias))) {
+    return Refusal{"bias_shape", "a bias broadcasts the scores, or its shape or type is not known"};
+  }
+  const auto mask = AdditiveMask(bias, walk->scale, *shape);
+  if (mask && walk->strict && !IsFinite(mask->selector)) {
+    return Refusal{"strict_mask",
+                   "-inf is added to masked scores: what a row in which every position is masked gives is "
+                   "up to the softmax that computes it (strict=True)"};
+  }
+  if (mask && !walk->strict) {
+    walk->masks.push_back(*mask);
+  } else {
+    walk->biases.push_back({bias, walk->scale, *shape});
+  }
+  return scores;
+}
+
+Outcome TakeSelect(const AnfNodePtr &node, Walk *walk) {
+  const std::string op = OpName(node);
+  if (op == "MaskedFill" || op == "MaskedFillScalar") {
+    const auto value = NumberOf(Operand(node, 2));
+    if (!value) return Refusal{"mask_value", "the value that masked scores are set to is not a constant"};
+    return Hide(node, Operand(node, 1), true, *value, Operand(node, 0), walk);
+  }
+  if (op != "Select") return NotMine{};
+  const auto if_true = NumberOf(Operand(node, 1));
+  const auto if_false = NumberOf(Operand(node, 2));
+  if (if_true.has_value() == if_false.has_value()) {
+    return Refusal{"mask_value", "the value that masked scores are set to is not a constant"};
+  }
+  return if_true ? Hide(node, Operand(node, 0), true, *if_true, Operand(node, 2), walk)
+                 : Hide(node, Operand(node, 0), false, *if_false, Operand(node, 1), walk);
+}
+
+}  // namespace ifa::passes

@@ -1,0 +1,232 @@
+"""The ways a graph holds the operator: jit functions, dynamic shapes, parameters, loops, MindIR, views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, mint, mutable, nn, ops
+from operator_problem import DTYPES, MODES, OPERATORS, Problem
+
+import ifa_fusion
+from ifa_fusion.errors import IfaValueError
+
+
+@pytest.fixture(autouse=True)
+def graph_mode() -> Iterator[None]:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+class Decoder(nn.Cell):
+    """BNSD attention with lengths; 4 query heads on 2 KV heads of 8."""
+
+    def __init__(self, operator=ifa_fusion.incre_flash_attention) -> None:
+        super().__init__()
+        self.operator = operator
+
+    def construct(self, query, key, value, lengths):
+        return self.operator(
+            query,
+            [key],
+            [value],
+            actual_seq_lengths=lengths,
+            num_heads=4,
+            input_layout="BNSD",
+            scale_value=8**-0.5,
+            num_key_value_heads=2,
+        )
+
+
+def decoder_problem(dtype: str, batch: int = 2, length: int = 9) -> Problem:
+    return Problem(batch, 4, 2, length, 8, dtype=dtype, lengths="each")
+
+
+def inputs_of(problem: Problem) -> tuple[Tensor, ...]:
+    arguments = problem.arguments()
+    return arguments["query"], arguments["key"][0], arguments["value"][0], arguments["actual_seq_lengths"]
+
+
+def values_of(output: Tensor) -> np.ndarray:
+    return output.astype(ms.float32).asnumpy().astype(np.float64)
+
+
+def dynamic(*shape: int | None, dtype=ms.float32) -> Tensor:
+    return Tensor(shape=shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_jit_function_called_from_pynative(dtype: str) -> None:
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    problem = decoder_problem(dtype)
+    decoder = Decoder()
+
+    @ms.jit
+    def attend(query, key, value, lengths):
+        return decoder(query, key, value, lengths)
+
+    problem.assert_solved_by(values_of(attend(*inputs_of(problem))))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_dynamic_batch_and_length(operator: str, dtype: str) -> None:
+    element = DTYPES[dtype][1]
+    decoder = Decoder(OPERATORS[operator])
+    cache = dynamic(None, 2, None, 8, dtype=element)
+    decoder.set_inputs(dynamic(None, 4, 1, 8, dtype=element), cache, cache, dynamic(None, dtype=ms.int64))
+    for batch, length in [(2, 9), (1, 33), (3, 1)]:
+        problem = decoder_problem(dtype, batch, length)
+        problem.assert_solved_by(values_of(decoder(*inputs_of(problem))))
+
+
+def test_dynamic_rank() -> None:
+    decoder = Decoder()
+    anything = Tensor(shape=None, dtype=ms.float32)
+    decoder.set_inputs(anything, anything, anything, dynamic(None, dtype=ms.int64))
+    problem = decoder_problem("fp32")
+    problem.assert_solved_by(values_of(decoder(*inputs_of(problem))))
+    with pytest.raises(RuntimeError, match="query must have the shape"):
+        query, key, value, lengths = inputs_of(problem)
+        decoder(query.reshape(2, 1, 32), key, value, lengths).asnumpy()
+
+
+def _without_head(query, key, value, lengths):
+    return query, key[:, :1], value[:, :1], lengths
+
+
+def _longer_than_cache(query, key, value, lengths):
+    return query, key, value, Tensor([3, 10], ms.int64)
+
+
+def _too_many(query, key, value, lengths):
+    return query, key, value, Tensor([3, 4, 5], ms.int64)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "name"),
+    [
+        (_without_head, RuntimeError, "key"),
+        (_longer_than_cache, RuntimeError, "actual_seq_lengths"),
+        (_too_many, ValueError, "actual_seq_lengths"),
+    ],
+)
+def test_dynamic_shapes_are_checked_when_they_are_known(spoil, error: type[Exception], name: str) -> None:
+    decoder = Decoder()
+    anything = dynamic(None, None, None, None)
+    decoder.set_inputs(anything, anything, anything, dynamic(None, dtype=ms.int64))
+    with pytest.raises(error, match=f"IncreFlashAttention: .*{name}"):
+        decoder(*spoil(*inputs_of(decoder_problem("fp32")))).asnumpy()
+
+
+def test_constants_are_checked_although_shapes_are_dynamic() -> None:
+    class Wrong(nn.Cell):
+        def construct(self, query, key):
+            return ifa_fusion.incre_flash_attention(query, [key], [key], num_heads=4, num_key_value_heads=3)
+
+    network = Wrong()
+    network.set_inputs(dynamic(None, 1, None), dynamic(None, None, None))
+    with pytest.raises(IfaValueError, match="num_key_value_heads"):
+        network(Tensor(np.zeros((1, 1, 32), np.float32)), Tensor(np.zeros((1, 5, 24), np.float32)))
+
+
+@pytest.mark.parametrize("sequence", [list, tuple])
+def test_lengths_that_are_not_constants(sequence: type) -> None:
+    problem = decoder_problem("fp32")
+    query, key, value, _ = inputs_of(problem)
+    decoder = Decoder()
+    for values in ([3, 9], [0, 1]):
+        problem.arrays["actual_seq_lengths"] = np.array(values)
+        problem.assert_solved_by(values_of(decoder(query, key, value, mutable(sequence(values)))))
+    with pytest.raises(RuntimeError, match="actual_seq_lengths"):
+        decoder(query, key, value, mutable(sequence([3, 10]))).asnumpy()
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])  # MindSpore's CPU backend can't copy a bf16 parameter
+def test_cache_and_query_held_as_parameters(dtype: str) -> None:
+    class Stateful(nn.Cell):
+        def __init__(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+            super().__init__()
+            self.query = Parameter(query, name="query")
+            self.key_cache = Parameter(key, name="key_cache")
+            self.value_cache = Parameter(value, name="value_cache")
+            self.attend = Decoder()
+
+        def construct(self, lengths):
+            ops.assign(self.key_cache, self.key_cache * 1.0)
+            out = self.attend(self.query, self.key_cache, self.value_cache, lengths)
+            return out + out - out
+
+    problem = decoder_problem(dtype)
+    query, key, value, lengths = inputs_of(problem)
+    problem.assert_solved_by(values_of(Stateful(query, key, value)(lengths)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inside_a_loop_over_tensors(dtype: str) -> None:
+    class Loop(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = Decoder()
+
+        def construct(self, query, key, value, lengths, steps):
+            out = query
+            step = Tensor(0, ms.int32)
+            while step < steps:
+                out = self.attend(query, key, value, lengths)
+                step = step + 1
+            return out
+
+    problem = decoder_problem(dtype)
+    problem.assert_solved_by(values_of(Loop()(*inputs_of(problem), Tensor(2, ms.int32))))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exported_mindir_runs(dtype: str, tmp_path: Path) -> None:
+    problem = decoder_problem(dtype)
+    inputs = inputs_of(problem)
+    path = tmp_path / "decoder.mindir"
+    ms.export(Decoder(), *inputs, file_name=str(path), file_format="MINDIR")
+    problem.assert_solved_by(values_of(nn.GraphCell(ms.load(str(path)))(*inputs)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_views_that_are_not_contiguous(mode: str) -> None:
+    ms.set_context(mode=MODES[mode])
+    problem = decoder_problem("fp32")
+    query, key, value, lengths = inputs_of(problem)
+
+    def stored_as_bsnd(tensor: Tensor) -> Tensor:
+        return Tensor(np.ascontiguousarray(tensor.asnumpy().transpose(0, 2, 1, 3)))
+
+    class Network(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = Decoder()
+
+        def construct(self, query, key, value, lengths):
+            query, key, value = (
+                mint.transpose(query, 1, 2),
+                mint.transpose(key, 1, 2),
+                mint.transpose(value, 1, 2),
+            )
+            return self.attend(query, key, value, lengths)
+
+    output = Network()(stored_as_bsnd(query), stored_as_bsnd(key), stored_as_bsnd(value), lengths)
+    problem.assert_solved_by(values_of(output))
+
+
+def test_sliced_mask_and_lengths_in_pynative() -> None:
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    problem = Problem(2, 4, 2, 9, 8, mask="bool2", lengths="each", pse="each")
+    arguments = problem.arguments()
+    for name in ("attn_mask", "pse_shift"):
+        doubled = mint.cat([arguments[name], arguments[name]], dim=-1)
+        arguments[name] = mint.narrow(doubled, -1, 9, 9)
+    lengths = problem.arrays["actual_seq_lengths"]
+    arguments["actual_seq_lengths"] = mint.transpose(Tensor(np.stack([lengths, lengths + 100], 1)), 0, 1)[0]
+    problem.assert_solved_by(values_of(ifa_fusion.incre_flash_attention(**arguments)))

@@ -1,0 +1,117 @@
+"""What the operator computes: against the float64 reference, in both modes, under both names."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from operator_problem import DTYPES, MODES, Problem, call
+
+# (B, N, kvN, S, D): one of everything; odd sizes; groups of 1, 2, 4, 5, 8 and 64; the largest head; many keys
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (1, 4, 4, 16, 64),
+    (2, 8, 2, 33, 72),
+    (3, 6, 1, 129, 80),
+    (1, 16, 2, 513, 128),
+    (2, 5, 1, 65, 16),
+    (1, 64, 1, 40, 64),
+    (1, 2, 1, 20, 512),
+    (2, 4, 2, 1025, 96),
+    (4, 2, 2, 17, 7),
+]
+FEATURES = [
+    {},
+    {"lengths": "each"},
+    {"mask": "bool2"},
+    {"pse": "one"},
+    {"lengths": "one", "mask": "int8-3"},
+    {"lengths": "zeros", "pse": "each"},
+    {"mask": "all"},
+    {"lengths": "int32", "mask": "uint8-4", "pse": "each"},
+    {"lengths": "list"},
+    {"mask": "all", "pse": "one", "lengths": "list"},
+    {"magnitude": 8.0},
+]
+
+
+def _grid() -> list[Problem]:
+    """Every shape in every layout and type; the features take turns, so that each meets many of those."""
+    combinations = itertools.product(SHAPES, DTYPES, ("BSH", "BNSD"))
+    return [
+        Problem(*shape, dtype=dtype, layout=layout, seed=index, **FEATURES[index % len(FEATURES)])
+        for index, (shape, dtype, layout) in enumerate(combinations)
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("problem", _grid(), ids=str)
+def test_result_is_the_reference_rounded_once(problem: Problem, mode: str) -> None:
+    problem.assert_solved_by(call("ifa_fusion", mode, problem.arguments()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("problem", _grid()[::5], ids=str)  # 5 meets every layout and type, of which there are 6
+def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> None:
+    problem.assert_solved_by(call("mindspore", mode, problem.arguments()))
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    kv_heads = draw(st.integers(1, 4))
+    return Problem(
+        batch=draw(st.integers(1, 4)),
+        heads=kv_heads * draw(st.sampled_from([1, 2, 3, 4, 7, 8])),
+        kv_heads=kv_heads,
+        length=draw(st.integers(1, 200)),
+        head_size=draw(st.integers(1, 160)),
+        dtype=draw(st.sampled_from(sorted(DTYPES))),
+        layout=draw(st.sampled_from(["BSH", "BNSD"])),
+        lengths=draw(st.sampled_from(["", "one", "each", "zeros", "list", "int32"])),
+        mask=draw(st.sampled_from(["", "bool2", "int8-3", "uint8-4", "all"])),
+        pse=draw(st.sampled_from(["", "one", "each"])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
+)
+@given(problems())
+def test_any_valid_call_gives_the_reference(problem: Problem) -> None:
+    problem.assert_solved_by(call("ifa_fusion", "pynative", problem.arguments()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_positions_beyond_the_length_are_not_read(mode: str) -> None:
+    problem = Problem(2, 4, 2, 12, 8, lengths="each", seed=3)
+    problem.arrays["actual_seq_lengths"][:] = [5, 9]
+    expected = problem.expected()
+    for sequence, length in enumerate([5, 9]):
+        problem.arrays["key"][sequence, :, length:] = np.nan
+        problem.arrays["value"][sequence, :, length:] = np.inf
+    np.testing.assert_allclose(call("ifa_fusion", mode, problem.arguments()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_both_precisions_compute_the_same(mode: str) -> None:
+    arguments = Problem(2, 4, 2, 37, 16, dtype="fp16").arguments()
+    results = [call("ifa_fusion", mode, {**arguments, "inner_precise": precise}) for precise in (0, 1)]
+    np.testing.assert_array_equal(*results)
+
+
+def test_zero_kv_heads_means_as_many_as_query_heads() -> None:
+    problem = Problem(2, 4, 4, 9, 8)
+    problem.assert_solved_by(call("ifa_fusion", "pynative", {**problem.arguments(), "num_key_value_heads": 0}))
+
+
+def test_block_size_is_not_used_without_a_block_table() -> None:
+    problem = Problem(2, 4, 4, 9, 8)
+    problem.assert_solved_by(call("ifa_fusion", "pynative", {**problem.arguments(), "block_size": 3}))

@@ -1,0 +1,241 @@
+"""What the operator refuses: the rows of the document's error table, in both modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from operator_problem import MODES, call
+
+from ifa_fusion.errors import IfaValueError
+
+
+def tensor(*shape: int, dtype: Any = ms.float16) -> Tensor:
+    return Tensor(np.zeros(shape, np.float32)).astype(dtype)
+
+
+# Valid in themselves: B = 2, N = 4, kvN = 2, S = 5, D = 8.
+BSH: dict[str, Any] = {
+    "query": tensor(2, 1, 32),
+    "key": [tensor(2, 5, 16)],
+    "value": [tensor(2, 5, 16)],
+    "num_heads": 4,
+    "num_key_value_heads": 2,
+    "input_layout": "BSH",
+    "scale_value": 0.5,
+}
+BNSD: dict[str, Any] = {
+    **BSH,
+    "query": tensor(2, 4, 1, 8),
+    "key": [tensor(2, 2, 5, 8)],
+    "value": [tensor(2, 2, 5, 8)],
+    "input_layout": "BNSD",
+}
+
+
+def cache(*shape: int, dtype: Any = ms.float16) -> dict[str, Any]:
+    return {"key": [tensor(*shape, dtype=dtype)], "value": [tensor(*shape, dtype=dtype)]}
+
+
+@dataclass
+class Wrong:
+    """One fault: what is passed in place of what, and how it is refused."""
+
+    row: int  # of the table in the operator's contract; 0 for what the table leaves out
+    error: type[Exception]
+    name: str  # the argument that the message has to name
+    change: dict[str, Any]
+    base: dict[str, Any] = field(default_factory=lambda: BSH)
+
+    def __str__(self) -> str:
+        what = "_".join(f"{name}={_brief(value)}" for name, value in self.change.items())
+        return f"row{self.row}-{self.base['input_layout']}-{what}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}{len(value)}of{_brief(value[0]) if value else ''}"
+    return str(value)
+
+
+FAULTS = [
+    Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.int16)}),
+    Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.int8)}),
+    Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.float64)}),
+    Wrong(2, TypeError, "value", {"value": [tensor(2, 5, 16, dtype=ms.bfloat16)]}),
+    Wrong(3, TypeError, "key", cache(2, 5, 16, dtype=ms.int16)),
+    Wrong(3, TypeError, "key", cache(2, 5, 16, dtype=ms.bool_)),
+    Wrong(3, TypeError, "value", {"value": [tensor(2, 5, 16, dtype=ms.int32)]}),
+    Wrong(4, TypeError, "attn_mask", {"attn_mask": tensor(2, 5)}),
+    Wrong(4, TypeError, "attn_mask", {"attn_mask": tensor(2, 5, dtype=ms.int32)}),
+    Wrong(5, TypeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5, dtype=ms.int8)}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": 1}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": "1.0"}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": None}),
+    Wrong(7, TypeError, "input_layout", {"input_layout": 1}),
+    Wrong(7, TypeError, "input_layout", {"input_layout": None}),
+    *(
+        Wrong(8, TypeError, name, {name: value})
+        for name in ("num_heads", "num_key_value_heads", "block_size", "inner_precise")
+        for value in (1.0, True, "1", None)
+    ),
+    Wrong(9, TypeError, "quant_scale1", {"quant_scale1": tensor(1)}),
+    Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": tensor(2, dtype=ms.float32)}),
+    Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": tensor(2, dtype=ms.int16)}),
+    Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": [1.0, 2.0]}),
+    Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": (True, 2)}),
+    Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": 3}),
+    Wrong(15, TypeError, "key", {"key": BSH["key"][0]}),
+    Wrong(15, TypeError, "value", {"value": BSH["value"][0]}),
+    Wrong(15, TypeError, "key", {"key": None}),
+    Wrong(15, TypeError, "key", {"key": [1.0]}),
+    Wrong(15, TypeError, "query", {"query": 1.0}),
+    Wrong(15, TypeError, "query", {"query": [BSH["query"]]}),
+    Wrong(15, TypeError, "attn_mask", {"attn_mask": [1, 0]}),
+    Wrong(15, TypeError, "pse_shift", {"pse_shift": 1.0}),
+    Wrong(15, TypeError, "dequant_scale1", {"dequant_scale1": 1.0}),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(3, dtype=ms.int64)}),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(1, 2, dtype=ms.int64)}),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(dtype=ms.int64)}),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": [1, 2, 3]}),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": []}),
+    Wrong(17, ValueError, "input_layout", {"input_layout": "BSND"}),
+    Wrong(17, ValueError, "input_layout", {"input_layout": "ABC"}),
+    Wrong(17, ValueError, "input_layout", {"input_layout": ""}),
+    Wrong(18, IfaValueError, "num_heads", {"num_heads": 3, "num_key_value_heads": 1}),
+    Wrong(19, IfaValueError, "num_heads", {**cache(2, 5, 24), "num_key_value_heads": 3}),
+    Wrong(19, IfaValueError, "num_heads", {**cache(2, 3, 5, 8), "num_key_value_heads": 3}, BNSD),
+    Wrong(20, RuntimeError, "num_key_value_heads", cache(2, 5, 17)),
+    Wrong(20, RuntimeError, "num_heads", {**cache(2, 5, 18), "num_key_value_heads": 0}),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": 0}),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": 0, "num_key_value_heads": 0}),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": -4}),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": 0}, BNSD),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": -(2**63)}, BNSD),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(3, 5, dtype=ms.bool_)}),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(2, 6, dtype=ms.bool_)}),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(2, 2, 5, dtype=ms.int8)}),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(2, 4, 1, 5, dtype=ms.uint8)}),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(10, dtype=ms.bool_)}),
+    Wrong(22, RuntimeError, "attn_mask", {"attn_mask": tensor(dtype=ms.bool_)}),
+    Wrong(23, RuntimeError, "key", {"key": BSH["key"] * 2, "value": BSH["value"] * 2}),
+    Wrong(23, RuntimeError, "key", {"key": [], "value": []}),
+    Wrong(23, RuntimeError, "value", {"value": tuple(BSH["value"] * 2)}),
+    *(
+        Wrong(24, RuntimeError, name, {name: tensor(1, dtype=ms.float32)})
+        for name in ("dequant_scale1", "quant_scale1", "dequant_scale2")
+    ),
+    Wrong(25, RuntimeError, "query", {"num_heads": 8}, BNSD),
+    Wrong(26, RuntimeError, "key", {"num_key_value_heads": 4}, BNSD),
+    Wrong(26, RuntimeError, "key", {"num_key_value_heads": 0}, BNSD),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 2, 32)}),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 4, 2, 8)}, BNSD),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 32)}),
+    Wrong(27, RuntimeError, "query", {"query": tensor(32)}),
+    Wrong(27, RuntimeError, "query", {"query": tensor()}),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 1, 32)}, BNSD),
+    Wrong(28, RuntimeError, "key", cache(5, 16)),
+    Wrong(28, RuntimeError, "key", cache(2, 1, 1, 5, 16)),
+    Wrong(28, RuntimeError, "key", cache()),
+    Wrong(28, RuntimeError, "key", cache(2, 5, 16), BNSD),
+    Wrong(29, RuntimeError, "value", {"value": [tensor(2, 6, 16)]}),
+    Wrong(29, RuntimeError, "value", {"value": [tensor(2, 2, 5, 16)]}, BNSD),
+    Wrong(30, RuntimeError, "pse_shift", {"pse_shift": tensor(3, 4, 1, 5)}),
+    Wrong(30, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 6)}),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 2, 1, 5)}),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 2, 5)}),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(4, 5)}),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5, dtype=ms.bfloat16)}),
+    Wrong(32, RuntimeError, "key", cache(3, 5, 16)),
+    Wrong(32, RuntimeError, "key", cache(2, 5, 24)),
+    Wrong(32, RuntimeError, "key", cache(2, 2, 5, 16), BNSD),
+    Wrong(33, RuntimeError, "key", cache(2, 5, 16, dtype=ms.bfloat16)),
+    Wrong(33, RuntimeError, "key", {"query": tensor(2, 1, 32, dtype=ms.float32)}),
+    Wrong(34, RuntimeError, "num_key_value_heads", {"num_key_value_heads": -2}),
+    Wrong(34, RuntimeError, "num_heads", {
+        "query": tensor(2, 1, 65), **cache(2, 5, 1), "num_heads": 65, "num_key_value_heads": 1}),
+    Wrong(34, RuntimeError, "num_key_value_heads", {
+        "query": tensor(2, 1, 257), **cache(2, 5, 257), "num_heads": 257, "num_key_value_heads": 0}),
+    Wrong(34, RuntimeError, "query", {
+        "query": tensor(2, 1, 513), **cache(2, 5, 513), "num_heads": 1, "num_key_value_heads": 1}),
+    Wrong(34, RuntimeError, "query", {
+        "query": tensor(65537, 1, 1), **cache(65537, 1, 1), "num_heads": 1, "num_key_value_heads": 1}),
+    Wrong(35, RuntimeError, "inner_precise", {"inner_precise": 2}),
+    Wrong(35, RuntimeError, "inner_precise", {"inner_precise": -1}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": [6]}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": (1, -1)}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([6], ms.int32)}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([5, 2**40], ms.int64)}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([1, -(2**63)], ms.int64)}),
+    Wrong(0, RuntimeError, "query", {"query": tensor(0, 1, 32)}),
+    Wrong(0, RuntimeError, "query", {"query": tensor(2, 1, 0)}),
+    Wrong(0, RuntimeError, "key", cache(2, 0, 16)),
+    Wrong(0, RuntimeError, "key", cache(2, 0, 5, 8), BNSD),
+]  # fmt: skip
+
+UNSUPPORTED = [
+    ("quant_scale2", {"quant_scale2": tensor(1, dtype=ms.float32)}),
+    ("quant_offset2", {"quant_offset2": tensor(1, dtype=ms.float32)}),
+    ("antiquant_scale", {"antiquant_scale": tensor(2, 16)}),
+    ("antiquant_offset", {"antiquant_offset": tensor(2, 16)}),
+    ("block_table", {"block_table": tensor(2, 3, dtype=ms.int32), "block_size": 16}),
+    ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int64)}),
+    ("key", cache(2, 5, 16, dtype=ms.int8)),
+]
+
+
+def refusal(mode: str, arguments: dict[str, Any]) -> Exception:
+    with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
+        call("ifa_fusion", mode, arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wrong", FAULTS, ids=str)
+def test_fault_is_refused_with_the_class_of_the_document(wrong: Wrong, mode: str) -> None:
+    error = refusal(mode, {**wrong.base, **wrong.change})
+    assert type(error) is wrong.error, error
+    message = str(error).splitlines()[0]
+    assert wrong.name in message
+    assert "must " in message
+    by_kernel = isinstance(wrong.change.get("actual_seq_lengths"), Tensor) and wrong.row == 36
+    assert message.startswith("IncreFlashAttention: " if by_kernel else "incre_flash_attention: ")
+    assert "but " in message
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("name", "change"), UNSUPPORTED, ids=[name for name, _ in UNSUPPORTED])
+def test_argument_that_is_not_supported_yet_is_named(name: str, change: dict[str, Any], mode: str) -> None:
+    error = refusal(mode, {**BSH, **change})
+    assert type(error) is NotImplementedError
+    assert f"'{name}'" in str(error)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("base", [BSH, BNSD], ids=["BSH", "BNSD"])
+def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:
+    assert call("ifa_fusion", mode, base).shape == base["query"].shape
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_type_fault_comes_before_shape_fault(mode: str) -> None:
+    error = refusal(mode, {**BSH, "attn_mask": tensor(2, 5), "query": tensor(2, 2, 32)})
+    assert type(error) is TypeError
+    assert "attn_mask" in str(error)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_operator_works_after_a_refused_call(mode: str) -> None:
+    refusal(mode, {**BSH, "actual_seq_lengths": Tensor([9], ms.int64)})
+    assert call("ifa_fusion", mode, BSH).shape == (2, 1, 32)
+
+
+def test_value_error_of_the_document_is_caught_as_the_runtime_error_of_mindspore() -> None:
+    with pytest.raises(RuntimeError):
+        call("ifa_fusion", "pynative", {**BSH, "num_heads": 3})

@@ -1,0 +1,74 @@
+"""Loading the library: one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from attention_networks import run_python
+
+import ifa_fusion._native as native
+
+REPORT = """
+try:
+    import ifa_fusion
+except ImportError as error:
+    print(error)
+else:
+    print("imported")
+"""
+
+OTHER_MINDSPORE = """
+import importlib.metadata
+real = importlib.metadata.version
+importlib.metadata.version = lambda name: "2.9.1" if name == "mindspore" else real(name)
+"""
+NOT_BUILT = """
+import sys
+sys.modules["ifa_fusion._build_info"] = None
+"""
+OTHER_MACHINE = """
+import ctypes
+real = ctypes.CDLL
+def load(name, *args, **kwargs):
+    if name and "libifa_fusion" in str(name):
+        raise OSError("wrong ELF class")
+    return real(name, *args, **kwargs)
+ctypes.CDLL = load
+"""
+
+
+@pytest.mark.parametrize(
+    ("preparation", "parts"),
+    [
+        (OTHER_MINDSPORE, ("MindSpore 2.10", "MindSpore 2.9.1 is installed", "pip install")),
+        (NOT_BUILT, ("no native library", "make setup", "pip install")),
+        (OTHER_MACHINE, ("libifa_fusion.so", "wrong ELF class", "pip install")),
+    ],
+    ids=["other MindSpore", "not built", "other machine"],
+)
+def test_import_fails_with_one_sentence(preparation, parts, tmp_path):
+    run = run_python(preparation + REPORT, tmp_path)
+    assert run.returncode == 0, run.stderr
+    message = run.stdout.strip().splitlines()[-1]
+    for part in parts:
+        assert part in message
+    assert message.endswith(".")
+    assert not re.search(r"\. [A-Z]", message)
+
+
+def test_what_the_library_says_of_the_machine():
+    assert native.LIBRARY_PATH.name == "libifa_fusion.so"
+    assert native.LIBRARY_PATH.is_file()
+    assert native.instruction_set()
+    assert native.thread_count() >= 1
+
+
+def test_thread_count_can_be_set_and_returned():
+    before = native.thread_count()
+    try:
+        native.set_thread_count(1)
+        assert native.thread_count() == 1
+    finally:
+        native.set_thread_count(0)
+    assert native.thread_count() == before

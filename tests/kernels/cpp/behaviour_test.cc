@@ -1,0 +1,205 @@
+// What the contract says beyond plain shapes: masks, infinities, precision, what is not read.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "check.h"
+#include "problem.h"
+
+namespace ifa::cpu::test {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr DataType kDataTypes[] = {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16};
+
+ProblemSpec Spec(DataType dtype, int64_t kv_length) {
+  ProblemSpec spec;
+  spec.dtype = dtype;
+  spec.batch = 2;
+  spec.kv_heads = 2;
+  spec.group = 3;
+  spec.kv_length = kv_length;
+  return spec;
+}
+
+void FullyMaskedRowIsTheMeanOfItsValues(DataType dtype) {
+  ProblemSpec spec = Spec(dtype, 1000);
+  spec.mask = Mask::kAll;
+  spec.lengths = Lengths::kRandom;
+  Problem(spec).RunAll("fully masked row");
+  spec.pse = Pse::kMinusInfinity;
+  Problem(spec).RunAll("fully masked row with -inf in pse_shift");
+}
+
+void MaskedPositionsWinOverLowerScores() {
+  // Scores of visible positions below -1e12: the masked ones hold all the weight although they were first
+  // left out.
+  for (const DataType dtype : {DataType::kFloat32, DataType::kBFloat16}) {
+    for (const double low : {-1e30, -kInfinity}) {
+      ProblemSpec spec = Spec(dtype, 3000);
+      spec.mask = Mask::kPrefix;
+      spec.pse = Pse::kPerBatch;
+      Problem problem(spec);
+      for (int64_t head = 2; head < 5; ++head) {
+        for (int64_t j = 0; j < spec.kv_length; ++j) {
+          problem.SetPse(1, head, j, low);
+        }
+      }
+      problem.RunAll("visible scores of " + std::to_string(low));
+    }
+  }
+}
+
+void RowOfMinusInfinityIsNan(DataType dtype) {
+  ProblemSpec spec = Spec(dtype, 700);
+  spec.pse = Pse::kPerBatch;
+  Problem problem(spec);
+  for (int64_t j = 0; j < spec.kv_length; ++j) {
+    problem.SetPse(0, 1, j, -kInfinity);
+  }
+  problem.RunAll("row of -inf");
+}
+
+void RowOfLowestIsUniform() {
+  // Adding such a number in fp32 leaves nothing of the dot products.
+  ProblemSpec spec = Spec(DataType::kFloat32, 700);
+  spec.pse = Pse::kPerBatch;
+  Problem problem(spec);
+  for (int64_t j = 0; j < spec.kv_length; ++j) {
+    problem.SetPse(0, 1, j, std::numeric_limits<float>::lowest());
+  }
+  problem.RunAll("row of the lowest fp32");
+}
+
+void NanAndInfinitySpreadAsInTheReference(DataType dtype) {
+  const struct {
+    const char *name;
+    void (*place)(Problem *);
+  } kCases[] = {
+      {"NaN in query", [](Problem *p) { p->SetQuery(0, 1, 5, kNan); }},
+      {"inf in query", [](Problem *p) { p->SetQuery(1, 4, 5, kInfinity); }},
+      {"NaN in key", [](Problem *p) { p->SetKey(0, 1, 77, 3, kNan); }},
+      {"NaN in the first key", [](Problem *p) { p->SetKey(0, 1, 0, 3, kNan); }},
+      {"NaN in the last key", [](Problem *p) { p->SetKey(0, 1, 599, 3, kNan); }},
+      {"inf in key", [](Problem *p) { p->SetKey(1, 0, 321, 63, kInfinity); }},
+      {"NaN in value", [](Problem *p) { p->SetValue(1, 0, 321, 63, kNan); }},
+      {"inf in value", [](Problem *p) { p->SetValue(1, 0, 599, 63, -kInfinity); }},
+      {"NaN in pse_shift", [](Problem *p) { p->SetPse(1, 3, 100, kNan); }},
+      {"inf in pse_shift", [](Problem *p) { p->SetPse(1, 3, 100, kInfinity); }},
+  };
+  for (const auto &c : kCases) {
+    ProblemSpec spec = Spec(dtype, 600);
+    spec.pse = Pse::kPerBatch;
+    Problem problem(spec);
+    c.place(&problem);
+    problem.RunAll(c.name);
+  }
+}
+
+void NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(DataType dtype) {
+  ProblemSpec spec = Spec(dtype, 1000);
+  spec.lengths = Lengths::kFull;
+  spec.mask = Mask::kRandom;
+  Problem problem(spec);
+  const std::vector<double> expected = [&] {
+    problem.lengths()[0] = 333;
+    problem.lengths()[1] = 900;
+    std::memset(problem.mask() + 1000 + 100, 1, 800);
+    return problem.Reference();
+  }();
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t j = b == 0 ? 333 : 100; j < 1000; ++j) {
+      problem.SetKey(b, 1, j, 0, kNan);
+      problem.SetValue(b, 1, j, 0, kNan);
+    }
+  }
+  DecodeAttention(problem.Args());
+  Report("NaN in what is not read", problem.Compare(expected));
+}
+
+void PrefixMaskReadsThePrefixOnly(DataType dtype) {
+  // K and V end with position 99, with an unreadable page behind; the mask hides the other 3,996.
+  ProblemSpec spec;
+  spec.dtype = dtype;
+  spec.group = 4;
+  spec.kv_length = 100;
+  spec.mask = Mask::kSparse;
+  Problem problem(spec);
+  problem.mask()[99] = 0;
+  const std::vector<double> expected = problem.Reference();
+  std::vector<uint8_t> mask(4096, 1);
+  std::memcpy(mask.data(), problem.mask(), 100);
+  for (const InstructionSet isa : UsableInstructionSets()) {
+    DecodeAttentionArgs args = problem.Args();
+    args.kv_length = 4096;
+    args.mask = mask.data();
+    ExecutionOptions options;
+    options.isa = &isa;
+    options.threads = 2;
+    DecodeAttention(args, options);
+    Report("prefix mask", problem.Compare(expected));
+  }
+}
+
+void LongSequenceKeepsItsPrecision() {
+  ProblemSpec spec;
+  spec.group = 4;
+  spec.kv_length = 32768;
+  Problem(spec).RunAll("S=32768");
+  spec.dtype = DataType::kFloat16;
+  Problem(spec).RunAll("S=32768 fp16");
+}
+
+void ScaleMayBeAnything() {
+  ProblemSpec spec = Spec(DataType::kFloat32, 50);
+  for (const float scale :
+       {0.0F, -1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    Problem problem(spec);
+    DecodeAttentionArgs args = problem.Args();
+    args.scale = scale;
+    DecodeAttention(args);
+    const bool expect_nan = !(std::abs(scale) <= 1);
+    const bool is_nan = std::isnan(static_cast<float *>(args.output)[0]);
+    Report("scale " + std::to_string(scale),
+           is_nan == expect_nan ? "" : "NaN where none belongs or none where one does");
+  }
+}
+
+void ResultsDoNotDependOnTiming() {
+  ProblemSpec spec = Spec(DataType::kFloat32, 5000);
+  Problem problem(spec);
+  ExecutionOptions options;
+  options.threads = 4;
+  const DecodeAttentionArgs args = problem.Args();
+  const auto elements = static_cast<size_t>(spec.batch * spec.kv_heads * spec.group * spec.head_size);
+  std::vector<float> first(elements);
+  bool same = true;
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    DecodeAttention(args, options);
+    if (repeat == 0) {
+      std::memcpy(first.data(), args.output, elements * sizeof(float));
+    }
+    same &= std::memcmp(first.data(), args.output, elements * sizeof(float)) == 0;
+  }
+  Report("repeated call", same ? "" : "two calls differ");
+}
+
+}  // namespace
+
+void TestBehaviour() {
+  for (const DataType dtype : kDataTypes) {
+    FullyMaskedRowIsTheMeanOfItsValues(dtype);
+    RowOfMinusInfinityIsNan(dtype);
+    NanAndInfinitySpreadAsInTheReference(dtype);
+    NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(dtype);
+    PrefixMaskReadsThePrefixOnly(dtype);
+  }
+  MaskedPositionsWinOverLowerScores();
+  RowOfLowestIsUniform();
+  LongSequenceKeepsItsPrecision();
+  ScaleMayBeAnything();
+  ResultsDoNotDependOnTiming();
+}
+
+}  // namespace ifa::cpu::test

@@ -1,0 +1,16 @@
+// Counts cases; a failing one prints a line of its own.
+#pragma once
+
+#include <string>
+
+namespace ifa::cpu::test {
+
+/// One case: passed when `problem` is empty, else `name: problem` is printed.
+void Report(const std::string &name, const std::string &problem);
+
+void TestShapes();
+void TestBehaviour();
+void TestProcess();
+void TestValidation();
+
+}  // namespace ifa::cpu::test

@@ -1,0 +1,332 @@
+#include "problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <stdexcept>
+
+#include "check.h"
+
+namespace ifa::cpu::test {
+namespace {
+
+constexpr double kUntouched = 12345.0;
+
+int64_t SizeOf(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
+const char *NameOf(DataType dtype) {
+  return dtype == DataType::kFloat32 ? "fp32" : dtype == DataType::kFloat16 ? "fp16" : "bf16";
+}
+
+// Binary formats by exponent and fraction bits, one element at a time.
+struct Format {
+  int exponent_bits;
+  int fraction_bits;
+};
+Format FormatOf(DataType dtype) { return dtype == DataType::kFloat16 ? Format{5, 10} : Format{8, 7}; }
+
+// The distance of neighbouring numbers of the type at x.
+double UnitInTheLastPlace(DataType dtype, double x) {
+  const Format format = FormatOf(dtype);
+  const int smallest = 2 - (1 << (format.exponent_bits - 1));
+  const int exponent = x == 0 ? smallest : std::max(smallest, std::ilogb(x));
+  return std::ldexp(1.0, exponent - format.fraction_bits);
+}
+
+}  // namespace
+
+double ToDouble(DataType dtype, const std::byte *element) {
+  if (dtype == DataType::kFloat32) {
+    float x;
+    std::memcpy(&x, element, sizeof(x));
+    return x;
+  }
+  const Format format = FormatOf(dtype);
+  uint16_t bits;
+  std::memcpy(&bits, element, sizeof(bits));
+  const int exponent = (bits >> format.fraction_bits) & ((1 << format.exponent_bits) - 1);
+  const int fraction = bits & ((1 << format.fraction_bits) - 1);
+  const int bias = (1 << (format.exponent_bits - 1)) - 1;
+  double x;
+  if (exponent == (1 << format.exponent_bits) - 1) {
+    x = fraction == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+  } else if (exponent == 0) {
+    x = std::ldexp(fraction, 1 - bias - format.fraction_bits);
+  } else {
+    x = std::ldexp(fraction + (1 << format.fraction_bits), exponent - bias - format.fraction_bits);
+  }
+  return (bits & 0x8000U) != 0 ? -x : x;
+}
+
+void FromDouble(DataType dtype, double x, std::byte *element) {
+  if (dtype == DataType::kFloat32) {
+    const auto narrow = static_cast<float>(x);
+    std::memcpy(element, &narrow, sizeof(narrow));
+    return;
+  }
+  const Format format = FormatOf(dtype);
+  const int special = ((1 << format.exponent_bits) - 1) << format.fraction_bits;
+  const int bias = (1 << (format.exponent_bits - 1)) - 1;
+  int bits;
+  if (std::isnan(x)) {
+    bits = special | (1 << (format.fraction_bits - 1));
+  } else if (std::isinf(x)) {
+    bits = special;
+  } else {
+    const double unit = UnitInTheLastPlace(dtype, x);
+    const double units = std::nearbyint(std::abs(x) / unit);
+    // A carry out of the fraction raises the exponent by itself.
+    const int exponent = x == 0 ? 0 : std::max(0, std::ilogb(x) + bias - 1);
+    bits = std::min(special, static_cast<int>(units) + (exponent << format.fraction_bits));
+    if (x != 0 && std::ilogb(x) + bias <= 0) {
+      bits = static_cast<int>(units);
+    }
+  }
+  const auto stored = static_cast<uint16_t>(bits | (std::signbit(x) ? 0x8000 : 0));
+  std::memcpy(element, &stored, sizeof(stored));
+}
+
+std::string ProblemSpec::Name() const {
+  return std::string(NameOf(dtype)) + " B=" + std::to_string(batch) + " kvN=" + std::to_string(kv_heads) +
+         " G=" + std::to_string(group) + " S=" + std::to_string(kv_length) +
+         " D=" + std::to_string(head_size) + " layout=" + std::to_string(static_cast<int>(layout)) +
+         " lengths=" + std::to_string(static_cast<int>(lengths)) +
+         " mask=" + std::to_string(static_cast<int>(mask)) + " pse=" + std::to_string(static_cast<int>(pse)) +
+         " seed=" + std::to_string(seed);
+}
+
+Problem::Problem(const ProblemSpec &spec)
+    : spec_(spec), heads_(spec.kv_heads * spec.group), element_(SizeOf(spec.dtype)) {
+  const int64_t rows = spec.batch * spec.kv_heads * spec.kv_length;
+  const int64_t row = spec.head_size + (spec.layout == Layout::kPaddedRows ? 3 : 0);
+  if (spec.layout == Layout::kBsh) {
+    kv_strides_ = {spec.kv_length * spec.kv_heads * row, row, spec.kv_heads * row};
+  } else {
+    kv_strides_ = {spec.kv_heads * spec.kv_length * row, spec.kv_length * row, row};
+  }
+  const auto buffer = [&](int64_t bytes) { return GuardedBuffer(static_cast<size_t>(bytes), spec.guard); };
+  std::mt19937_64 random(spec.seed);
+  std::normal_distribution<double> normal;
+  const auto fill = [&](GuardedBuffer *tensor, int64_t elements) {
+    *tensor = buffer(elements * element_);
+    for (int64_t i = 0; i < elements; ++i) {
+      FromDouble(spec.dtype, normal(random), Element(*tensor, i));
+    }
+  };
+  // The last row ends with its last channel, without the padding.
+  const int64_t kv_elements = rows * row - (row - spec.head_size);
+  fill(&query_, spec.batch * heads_ * spec.head_size);
+  fill(&key_, kv_elements);
+  fill(&value_, kv_elements);
+  output_ = buffer(spec.batch * heads_ * spec.head_size * element_);
+  if (spec.lengths != Lengths::kNone) {
+    lengths_ = buffer(spec.batch * 8);
+    for (int64_t b = 0; b < spec.batch; ++b) {
+      const auto some = static_cast<int64_t>(1 + random() % static_cast<uint64_t>(spec.kv_length));
+      lengths()[b] = spec.lengths == Lengths::kFull ? spec.kv_length : some;
+    }
+    if (spec.lengths == Lengths::kWithZero) {
+      lengths()[random() % static_cast<uint64_t>(spec.batch)] = 0;
+    }
+  }
+  if (spec.mask != Mask::kNone) {
+    mask_ = buffer(spec.batch * spec.kv_length);
+    for (int64_t b = 0; b < spec.batch; ++b) {
+      const auto edge = static_cast<int64_t>(random() % static_cast<uint64_t>(spec.kv_length));
+      for (int64_t j = 0; j < spec.kv_length; ++j) {
+        const bool hidden = (spec.mask == Mask::kPrefix && j > edge) ||
+                            (spec.mask == Mask::kSuffix && j < edge) ||
+                            (spec.mask == Mask::kRandom && random() % 2 == 0) ||
+                            (spec.mask == Mask::kSparse && random() % 100 != 0) || spec.mask == Mask::kAll;
+        mask()[b * spec.kv_length + j] = hidden ? static_cast<uint8_t>(1 + random() % 255) : 0;
+      }
+    }
+  }
+  if (spec.pse != Pse::kNone) {
+    pse_batch_stride_ = spec.pse == Pse::kShared ? 0 : heads_ * spec.kv_length;
+    fill(&pse_, (spec.pse == Pse::kShared ? 1 : spec.batch) * heads_ * spec.kv_length);
+    const double low = spec.pse == Pse::kLowest ? (spec.dtype == DataType::kFloat16 ? -65504.0 : -3.38e38)
+                                                : -std::numeric_limits<double>::infinity();
+    if (spec.pse == Pse::kMinusInfinity || spec.pse == Pse::kLowest) {
+      // Runs that cover whole tiles; the last position of every row stays visible.
+      for (int64_t i = 0; i < spec.batch * heads_ * spec.kv_length; ++i) {
+        if ((i / 48) % 3 != 1 && i % spec.kv_length != 0) {
+          FromDouble(spec.dtype, low, Element(pse_, i));
+        }
+      }
+    }
+  }
+}
+
+std::byte *Problem::Element(const GuardedBuffer &buffer, int64_t offset) const {
+  return buffer.data() + offset * element_;
+}
+
+int64_t Problem::KvOffset(int64_t batch, int64_t kv_head, int64_t position) const {
+  return batch * kv_strides_.batch + kv_head * kv_strides_.head + position * kv_strides_.position;
+}
+
+void Problem::SetQuery(int64_t batch, int64_t head, int64_t channel, double x) {
+  FromDouble(spec_.dtype, x, Element(query_, (batch * heads_ + head) * spec_.head_size + channel));
+}
+void Problem::SetKey(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x) {
+  FromDouble(spec_.dtype, x, Element(key_, KvOffset(batch, kv_head, position) + channel));
+}
+void Problem::SetValue(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x) {
+  FromDouble(spec_.dtype, x, Element(value_, KvOffset(batch, kv_head, position) + channel));
+}
+void Problem::SetPse(int64_t batch, int64_t head, int64_t position, double x) {
+  FromDouble(spec_.dtype, x, Element(pse_, batch * pse_batch_stride_ + head * spec_.kv_length + position));
+}
+
+DecodeAttentionArgs Problem::Args() {
+  for (int64_t i = 0; i < spec_.batch * heads_ * spec_.head_size; ++i) {
+    FromDouble(spec_.dtype, kUntouched, Element(output_, i));
+  }
+  DecodeAttentionArgs args;
+  args.dtype = spec_.dtype;
+  args.batch = spec_.batch;
+  args.query_heads = heads_;
+  args.kv_heads = spec_.kv_heads;
+  args.kv_length = spec_.kv_length;
+  args.head_size = spec_.head_size;
+  args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_size)));
+  args.query = query_.data();
+  args.key = key_.data();
+  args.value = value_.data();
+  args.output = output_.data();
+  args.query_strides = {heads_ * spec_.head_size, spec_.head_size, 0};
+  args.key_strides = kv_strides_;
+  args.value_strides = kv_strides_;
+  args.output_strides = args.query_strides;
+  args.mask = mask();
+  args.mask_batch_stride = spec_.kv_length;
+  args.pse_shift = pse_.data();
+  args.pse_batch_stride = pse_batch_stride_;
+  args.pse_head_stride = spec_.kv_length;
+  args.lengths = lengths();
+  return args;
+}
+
+std::vector<double> Problem::Reference() const {
+  const int64_t size = spec_.head_size;
+  const double scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)));
+  std::vector<double> result(static_cast<size_t>(spec_.batch * heads_ * size), 0.0);
+  std::vector<double> key(static_cast<size_t>(spec_.kv_length * size));
+  std::vector<double> value(key.size());
+  std::vector<double> query(static_cast<size_t>(size));
+  std::vector<double> score(static_cast<size_t>(spec_.kv_length));
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    const int64_t length = lengths() == nullptr ? spec_.kv_length : lengths()[b];
+    for (int64_t h = 0; h < spec_.kv_heads; ++h) {
+      for (int64_t i = 0; i < length * size; ++i) {
+        const int64_t offset = KvOffset(b, h, i / size) + i % size;
+        key[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(key_, offset));
+        value[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(value_, offset));
+      }
+      for (int64_t n = h * spec_.group; n < (h + 1) * spec_.group && length > 0; ++n) {
+        for (int64_t d = 0; d < size; ++d) {
+          query[static_cast<size_t>(d)] = ToDouble(spec_.dtype, Element(query_, (b * heads_ + n) * size + d));
+        }
+        for (int64_t j = 0; j < length; ++j) {
+          double dot = 0;
+          for (int64_t d = 0; d < size; ++d) {
+            dot += query[static_cast<size_t>(d)] * key[static_cast<size_t>(j * size + d)];
+          }
+          double &s = score[static_cast<size_t>(j)];
+          s = dot * scale;
+          if (pse_.data() != nullptr) {
+            s += ToDouble(spec_.dtype, Element(pse_, b * pse_batch_stride_ + n * spec_.kv_length + j));
+          }
+          if (mask() != nullptr && mask()[b * spec_.kv_length + j] != 0) {
+            s = -1e12;
+          }
+        }
+        const double max = *std::max_element(score.begin(), score.begin() + length);
+        double sum = 0;
+        double *row = result.data() + (b * heads_ + n) * size;
+        for (int64_t j = 0; j < length; ++j) {
+          const double weight = std::exp(score[static_cast<size_t>(j)] - max);
+          sum += weight;
+          for (int64_t d = 0; d < size; ++d) {
+            row[d] += weight * value[static_cast<size_t>(j * size + d)];
+          }
+        }
+        for (int64_t d = 0; d < size; ++d) {
+          row[d] /= sum;
+        }
+      }
+    }
+  }
+  return result;
+}
+
+std::string Problem::Compare(const std::vector<double> &reference) const {
+  double squares = 0;
+  double error_squares = 0;
+  int64_t finite = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double out = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+    if (!std::isfinite(reference[i])) {
+      const bool same = std::isnan(reference[i]) ? std::isnan(out) : out == reference[i];
+      if (!same) {
+        return "element " + std::to_string(i) + " is " + std::to_string(out) + ", expected " +
+               std::to_string(reference[i]);
+      }
+      continue;
+    }
+    ++finite;
+    squares += reference[i] * reference[i];
+    error_squares += (out - reference[i]) * (out - reference[i]);
+  }
+  if (spec_.dtype == DataType::kFloat32) {
+    const double relative = std::sqrt(error_squares / std::max(squares, 1e-300));
+    return relative <= 5e-6 ? "" : "relative RMS error " + std::to_string(relative * 1e6) + "e-6";
+  }
+  const double rms = std::sqrt(squares / static_cast<double>(std::max<int64_t>(1, finite)));
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double out = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+    // Half a unit for the rounding, and what fp32 arithmetic may be off before it.
+    const double allowed = 0.5 * UnitInTheLastPlace(spec_.dtype, reference[i]) + 2e-5 * rms;
+    if (std::isfinite(reference[i]) && !(std::abs(out - reference[i]) <= allowed)) {
+      return "element " + std::to_string(i) + " is " + std::to_string(out) + ", expected " +
+             std::to_string(reference[i]) + " within " + std::to_string(allowed);
+    }
+  }
+  return "";
+}
+
+void Problem::RunAll(const std::string &name) {
+  const std::vector<double> reference = Reference();
+  for (const InstructionSet isa : UsableInstructionSets()) {
+    for (const int threads : {1, 3}) {
+      ExecutionOptions options;
+      options.isa = &isa;
+      options.threads = threads;
+      DecodeAttention(Args(), options);
+      Report(name + " " + InstructionSetName(isa) + " threads=" + std::to_string(threads),
+             Compare(reference));
+    }
+  }
+}
+
+std::vector<InstructionSet> UsableInstructionSets() {
+  std::vector<InstructionSet> usable;
+  for (const auto isa :
+       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    ProblemSpec spec;
+    static Problem problem(spec);
+    ExecutionOptions options;
+    options.isa = &isa;
+    try {
+      DecodeAttention(problem.Args(), options);
+      usable.push_back(isa);
+    } catch (const std::invalid_argument &) {
+      // Not on this machine.
+    }
+  }
+  return usable;
+}
+
+}  // namespace ifa::cpu::test

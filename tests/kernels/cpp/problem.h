@@ -1,0 +1,80 @@
+// One problem: seeded tensors in guarded memory, the float64 reference, the comparison.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "decode_attention.h"
+#include "guarded_buffer.h"
+
+namespace ifa::cpu::test {
+
+enum class Layout { kBnsd, kBsh, kPaddedRows };
+enum class Lengths { kNone, kFull, kRandom, kWithZero };
+enum class Mask { kNone, kPrefix, kSuffix, kRandom, kSparse, kAll };
+enum class Pse { kNone, kPerBatch, kShared, kMinusInfinity, kLowest };
+
+struct ProblemSpec {
+  DataType dtype = DataType::kFloat32;
+  int64_t batch = 1;
+  int64_t kv_heads = 1;
+  int64_t group = 1;  ///< query heads for each KV head
+  int64_t kv_length = 1;
+  int64_t head_size = 64;
+  Layout layout = Layout::kBnsd;
+  Lengths lengths = Lengths::kNone;
+  Mask mask = Mask::kNone;
+  Pse pse = Pse::kNone;
+  GuardedBuffer::Guard guard = GuardedBuffer::Guard::kBehind;
+  uint64_t seed = 1;
+
+  std::string Name() const;
+};
+
+/// Conversions of their own, independent of the kernels'.
+double ToDouble(DataType dtype, const std::byte *element);
+void FromDouble(DataType dtype, double x, std::byte *element);
+
+class Problem {
+ public:
+  explicit Problem(const ProblemSpec &spec);
+
+  /// Overwrites an element. Positions count from the start of the KV length.
+  void SetQuery(int64_t batch, int64_t head, int64_t channel, double x);
+  void SetKey(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x);
+  void SetValue(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x);
+  void SetPse(int64_t batch, int64_t head, int64_t position, double x);
+  uint8_t *mask() const { return reinterpret_cast<uint8_t *>(mask_.data()); }
+  int64_t *lengths() const { return reinterpret_cast<int64_t *>(lengths_.data()); }
+
+  /// Arguments that point into this problem's memory; the output is filled with a number that no result
+  /// holds.
+  DecodeAttentionArgs Args();
+
+  /// (B, N, D) in float64, from the elements as stored.
+  std::vector<double> Reference() const;
+
+  /// Empty when the output agrees: fp32 within 5e-6 relative RMS, fp16 and bf16 within one rounding of each
+  /// element.
+  std::string Compare(const std::vector<double> &reference) const;
+
+  /// Runs and compares with every instruction set of this machine and with 1 and 3 threads; reports each.
+  void RunAll(const std::string &name);
+
+ private:
+  std::byte *Element(const GuardedBuffer &buffer, int64_t offset) const;
+  int64_t KvOffset(int64_t batch, int64_t kv_head, int64_t position) const;
+
+  ProblemSpec spec_;
+  int64_t heads_;
+  int64_t element_;
+  Strides kv_strides_;
+  int64_t pse_batch_stride_ = 0;
+  GuardedBuffer query_, key_, value_, output_, mask_, pse_, lengths_;
+};
+
+/// Every instruction set that this machine runs.
+std::vector<InstructionSet> UsableInstructionSets();
+
+}  // namespace ifa::cpu::test

@@ -1,0 +1,93 @@
+// Bad arguments: an exception that names the field, what it holds and what is allowed; nothing is written.
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+
+#include "check.h"
+#include "problem.h"
+
+namespace ifa::cpu::test {
+namespace {
+
+struct Case {
+  const char *name;
+  std::function<void(DecodeAttentionArgs *, ExecutionOptions *)> spoil;
+  std::vector<std::string> words;  // that the message must hold
+};
+
+const InstructionSet kNoInstructionSet = static_cast<InstructionSet>(77);
+const int64_t kLengthsTooLong[] = {4, 11};
+const int64_t kLengthsNegative[] = {-1, 10};
+
+std::vector<Case> Cases() {
+  using Args = DecodeAttentionArgs;
+  using Options = ExecutionOptions;
+  return {
+      {"batch 0", [](Args *a, Options *) { a->batch = 0; }, {"batch is 0", "1 to"}},
+      {"query_heads 0", [](Args *a, Options *) { a->query_heads = 0; }, {"query_heads is 0", "1 to"}},
+      {"query_heads negative",
+       [](Args *a, Options *) { a->query_heads = -4; },
+       {"query_heads is -4", "1 to"}},
+      {"kv_heads 0", [](Args *a, Options *) { a->kv_heads = 0; }, {"kv_heads is 0", "1 to"}},
+      {"kv_heads negative", [](Args *a, Options *) { a->kv_heads = -2; }, {"kv_heads is -2", "1 to"}},
+      {"kv_heads does not divide",
+       [](Args *a, Options *) { a->kv_heads = 4; },
+       {"query_heads is 6", "kv_heads", "4"}},
+      {"kv_length 0", [](Args *a, Options *) { a->kv_length = 0; }, {"kv_length is 0", "1 to"}},
+      {"head_size 0", [](Args *a, Options *) { a->head_size = 0; }, {"head_size is 0", "1 to 512"}},
+      {"head_size 513", [](Args *a, Options *) { a->head_size = 513; }, {"head_size is 513", "1 to 512"}},
+      {"batch huge",
+       [](Args *a, Options *) { a->batch = INT64_MAX; },
+       {"batch is 9223372036854775807", "1 to"}},
+      {"query null", [](Args *a, Options *) { a->query = nullptr; }, {"query is null"}},
+      {"key null", [](Args *a, Options *) { a->key = nullptr; }, {"key is null"}},
+      {"value null", [](Args *a, Options *) { a->value = nullptr; }, {"value is null"}},
+      {"output null", [](Args *a, Options *) { a->output = nullptr; }, {"output is null"}},
+      {"dtype unknown", [](Args *a, Options *) { a->dtype = static_cast<DataType>(9); }, {"dtype is 9"}},
+      {"length too long",
+       [](Args *a, Options *) { a->lengths = kLengthsTooLong; },
+       {"lengths[1] is 11", "0 to", "10"}},
+      {"length negative",
+       [](Args *a, Options *) { a->lengths = kLengthsNegative; },
+       {"lengths[0] is -1", "0 to"}},
+      {"threads negative", [](Args *, Options *o) { o->threads = -1; }, {"threads is -1"}},
+      {"isa unknown", [](Args *, Options *o) { o->isa = &kNoInstructionSet; }, {"isa is", "portable"}},
+  };
+}
+
+std::string Problems(const Case &c) {
+  ProblemSpec spec;
+  spec.batch = 2;
+  spec.kv_heads = 2;
+  spec.group = 3;
+  spec.kv_length = 10;
+  Problem problem(spec);
+  DecodeAttentionArgs args = problem.Args();
+  void *output = args.output;
+  const size_t bytes = sizeof(float) * 2 * 6 * 64;
+  std::vector<char> before(bytes);
+  std::memcpy(before.data(), output, bytes);
+  ExecutionOptions options;
+  c.spoil(&args, &options);
+  try {
+    DecodeAttention(args, options);
+  } catch (const std::invalid_argument &error) {
+    for (const std::string &word : c.words) {
+      if (std::string(error.what()).find(word) == std::string::npos) {
+        return "the message does not say '" + word + "': " + error.what();
+      }
+    }
+    return std::memcmp(before.data(), output, bytes) == 0 ? "" : "the output was written to";
+  }
+  return "no exception";
+}
+
+}  // namespace
+
+void TestValidation() {
+  for (const Case &c : Cases()) {
+    Report(c.name, Problems(c));
+  }
+}
+
+}  // namespace ifa::cpu::test

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from models.config import PRESETS, ModelConfig, resolve_config
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 10,
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_huggingface_fields_round_trip(preset):
+    config = PRESETS[preset]
+    assert ModelConfig.from_huggingface(json.loads(json.dumps(config.to_huggingface()))) == config
+
+
+def test_defaults_are_those_of_huggingface():
+    config = ModelConfig.from_huggingface(LLAMA)
+    assert (config.num_kv_heads, config.head_dim, config.rope_theta) == (2, 4, 10000.0)
+    assert not config.tied_embeddings
+
+
+def test_rope_theta_of_either_place_is_read():
+    moved = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
+    assert ModelConfig.from_huggingface(moved).rope_theta == 5e5
+    assert ModelConfig.from_huggingface(LLAMA | {"rope_theta": 5e5}).rope_theta == 5e5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "bert"}, "model_type is 'bert'; it must be one of llama"),
+        ({"hidden_size": None}, "'hidden_size' is missing"),
+        ({"num_key_value_heads": 3}, "num_kv_heads is 3; it must divide num_heads"),
+        ({"vocab_size": -1}, "vocab_size is -1; it must be a positive integer"),
+        ({"hidden_act": "gelu"}, "'hidden_act' is 'gelu'; it must be 'silu'"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "'rope_type' is 'llama3'"),
+        ({"head_dim": 5}, "head_dim is 5"),
+    ],
+)
+def test_bad_fields_are_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        ModelConfig.from_huggingface(LLAMA | change)
+
+
+def test_unknown_config_names_the_presets():
+    with pytest.raises(FileNotFoundError, match="'huge' is neither a file nor a preset; presets are tiny-llama"):
+        resolve_config("huge")
+
+
+def test_config_that_is_not_json(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        resolve_config(str(tmp_path / "config.json"))
