@@ -167,14 +167,15 @@ def _time_table(times: Mapping[int, Mapping[str, StepTime]]) -> Table:
     )
     headings = (
         "context",
-        "tokens/s unfused",
-        "tokens/s fused",
-        "step",
-        "attention of step",
-        "attention alone",
+        "tokens/s\nunfused",
+        "tokens/s\nfused",
+        "step\nfaster",
+        "attention\nof the step",
+        "attention\nalone, ms",
+        "attention\nfaster",
     )
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for context, by_name in times.items():
         before, after = by_name["unfused"], by_name["fused"]
         ratio = before.attention / after.attention
@@ -184,7 +185,8 @@ def _time_table(times: Mapping[int, Mapping[str, StepTime]]) -> Table:
             f"{1 / after.step:.1f}",
             f"{before.step / after.step:.2f} x",
             f"{before.attention / before.step:.0%} -> {after.attention / after.step:.0%}",
-            f"{before.attention * 1e3:.1f} -> {after.attention * 1e3:.1f} ms, {ratio:.1f} x",
+            f"{before.attention * 1e3:.0f} -> {after.attention * 1e3:.1f}",
+            f"{ratio:.1f} x",
         )
     return table
 

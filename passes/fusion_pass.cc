@@ -41,23 +41,31 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
   return features;
 }
 
-SiteReport ReportOf(const CNodePtr &softmax) {
+/// What the sites of one run share.
+struct Run {
+  bool strict = false;
+  MemoryOrder order;
+  SharedTensors shared;
+  SourceLines lines;
+};
+
+SiteReport ReportOf(const CNodePtr &softmax, Run *run) {
   SiteReport report;
-  report.location = SourceLine(softmax);
+  report.location = run->lines.Of(softmax);
   report.graph = softmax->func_graph()->ToString();
   return report;
 }
 
 /// @return whether the site was rewritten.
-bool TrySite(const CNodePtr &softmax, bool strict, MemoryOrder *order, SharedTensors *shared) {
-  const Match match = MatchAttention(softmax, strict);
+bool TrySite(const CNodePtr &softmax, Run *run) {
+  const Match match = MatchAttention(softmax, run->strict);
   if (std::holds_alternative<NotAttention>(match)) return false;
-  SiteReport report = ReportOf(softmax);
+  SiteReport report = ReportOf(softmax, run);
   std::optional<Refusal> refusal;
   if (const auto *site = std::get_if<AttentionSite>(&match)) {
     report.features = FeaturesOf(*site);
-    refusal = order->Check(*site);
-    if (!refusal) refusal = Lower(*site, shared);
+    refusal = run->order.Check(*site);
+    if (!refusal) refusal = Lower(*site, &run->shared);
   } else {
     refusal = std::get<Refusal>(match);
   }
@@ -73,11 +81,11 @@ bool TrySite(const CNodePtr &softmax, bool strict, MemoryOrder *order, SharedTen
 bool FuseDecodeAttention(const FuncGraphPtr &root) {
   const Options &options = Options::Instance();
   if (!options.enabled || root == nullptr || root->manager() == nullptr) return false;
-  MemoryOrder order;
-  SharedTensors shared;
+  Run run;
+  run.strict = options.strict;
   bool changed = false;
   for (const CNodePtr &softmax : SoftmaxesOf(root)) {
-    changed = TrySite(softmax, options.strict, &order, &shared) || changed;
+    changed = TrySite(softmax, &run) || changed;
   }
   return changed;
 }

@@ -62,6 +62,59 @@ std::optional<double> NumberIn(const ValuePtr &value) {
   return std::nullopt;
 }
 
+/// Where a node was written in the user's code.
+struct Place {
+  std::string file;  ///< "" when MindSpore does not know it
+  int line = 0;
+  int from = 0;  ///< the lines of the function around it
+  int to = 0;
+  bool direct = false;  ///< whether that code called the operator itself, not through a library function
+};
+
+Place PlaceOf(const AnfNodePtr &node) {
+  // Frames run from the innermost call to the outermost, each as a line and its function:
+  // "In file /path/net.py:12, 8~30/ ..." and "In file /path/net.py:9~14, 4~57/ ...".
+  static const std::regex kFrame(R"(In file (.+?):(\d+)(~(\d+))?,?)");
+  static const std::regex kLibrary(R"(/(site|dist)-packages/mindspore/)");
+  Place place;
+  size_t index = 0;
+  for (const std::string &frame : mindspore::trace::GetSourceLineList(node)) {
+    std::smatch match;
+    if (!std::regex_search(frame, match, kFrame) || std::regex_search(frame, kLibrary)) {
+      ++index;
+      continue;
+    }
+    if (place.file.empty()) {
+      place.file = match[1].str();
+      place.line = std::stoi(match[2].str());
+      place.direct = index == 0;
+    } else {
+      place.from = std::stoi(match[2].str());
+      place.to = match[4].matched ? std::stoi(match[4].str()) : place.from;
+      return place;
+    }
+  }
+  return place;
+}
+
+/// The nearest operator above the node, itself included, that the user's code calls itself.
+Place NearestDirectPlace(const AnfNodePtr &node) {
+  constexpr size_t kNear = 16;  // nodes
+  std::vector<AnfNodePtr> open{node};
+  for (size_t i = 0; i < open.size() && i < kNear; ++i) {
+    Place place = PlaceOf(open[i]);
+    if (place.direct) return place;
+    for (size_t j = 0; j < OperandCount(open[i]); ++j) open.push_back(Operand(open[i], j));
+  }
+  return {};
+}
+
+std::string LineText(const Place &place) { return place.file + ":" + std::to_string(place.line); }
+
+std::string FunctionText(const Place &place) {
+  return place.file + ":" + std::to_string(place.from) + "~" + std::to_string(place.to);
+}
+
 }  // namespace
 
 std::string OpName(const AnfNodePtr &node) {
@@ -143,17 +196,16 @@ std::vector<CNodePtr> UsersOf(const AnfNodePtr &node) {
   return users;
 }
 
-std::string SourceLine(const AnfNodePtr &node) {
-  // Frames read "In file /path/net.py:12, 8~30" and run from the innermost call to the outermost.
-  static const std::regex kFrame(R"(In file (.+?):(\d+))");
-  static const std::regex kLibrary(R"(/(site|dist)-packages/mindspore/)");
-  for (const std::string &frame : mindspore::trace::GetSourceLineList(node)) {
-    std::smatch match;
-    if (!std::regex_search(frame, match, kFrame)) continue;
-    const std::string file = match[1].str();
-    if (!std::regex_search(file, kLibrary)) return file + ":" + match[2].str();
-  }
-  return "";
+std::string SourceLines::Of(const AnfNodePtr &node) {
+  const Place place = PlaceOf(node);
+  if (place.file.empty()) return "";
+  const Place near = NearestDirectPlace(node);
+  const std::string line = LineText(place);
+  const auto [first, is_new] = functions_.try_emplace(line, FunctionText(near));
+  const bool around_it =
+      first->second == FunctionText(place);  // else the line's function has no operator to compare
+  const bool stale = !is_new && around_it && !near.file.empty() && FunctionText(near) != first->second;
+  return stale ? LineText(near) : line;
 }
 
 }  // namespace ifa::passes

@@ -2,6 +2,7 @@
 // nodes. Read-only; nodes are made in lowering.cc.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,8 +43,19 @@ mindspore::AnfNodePtr MonadOf(const mindspore::AnfNodePtr &node);
 /// The nodes that use this one's value; ordering edges (UpdateState) are left out.
 std::vector<mindspore::CNodePtr> UsersOf(const mindspore::AnfNodePtr &node);
 
-/// "file.py:line" of the innermost frame of the user's code that the node comes from, "" when MindSpore does
-/// not know.
-std::string SourceLine(const mindspore::AnfNodePtr &node);
+/// Where nodes of one graph come from.
+///
+/// MindSpore keeps one call stack for a library function, that of its first call, however often it is
+/// inlined; operators that the user's code calls itself are stamped right. So when a line comes up again with
+/// other such operators around it, the line of the nearest of those is given.
+class SourceLines {
+ public:
+  /// "file.py:line" of the user's code, "" when MindSpore does not know it.
+  std::string Of(const mindspore::AnfNodePtr &node);
+
+ private:
+  std::map<std::string, std::string>
+      functions_;  ///< of the operators around the line, where it first came up
+};
 
 }  // namespace ifa::passes

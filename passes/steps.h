@@ -49,8 +49,9 @@ bool ApplyView(const mindspore::AnfNodePtr &node, View *view);
 
 /// `mint` and tensor methods make views that share memory, ordered among side effects: TransposeExtView(x,
 /// ..., monad), and Load(view, monad) where the value is needed.
-/// @return for such a Load the view itself, when nothing between the two, and nothing later, can write to its
-/// memory, so that the Load holds the view of x's value; null otherwise.
+/// @return for such a Load, and for the Load of any operator's result, what is loaded, when nothing between
+/// the two, and nothing later, can write to its memory, so that the Load holds the view of x's value; null
+/// otherwise.
 mindspore::AnfNodePtr LoadedView(const mindspore::AnfNodePtr &node);
 
 /// Takes views that a rewrite left without a user out of the order of side effects, so that they are not

@@ -73,8 +73,10 @@ bool OrdersNothing(const CNodePtr &state) {
 }  // namespace
 
 AnfNodePtr LoadedView(const AnfNodePtr &node) {
-  if (!IsOp(node, "Load") || !IsViewOfMemory(Operand(node, 0)) || MonadOf(node) == nullptr) return nullptr;
+  if (!IsOp(node, "Load") || MonadOf(node) == nullptr || OpName(Operand(node, 0)).empty()) return nullptr;
   const AnfNodePtr view = Operand(node, 0);
+  if (!IsViewOfMemory(view))
+    return MonadOf(view) == nullptr && !IsOp(view, "Depend") && OnlyRead(view) ? view : nullptr;
   AnfNodePtr memory = view;
   AnfNodePtr taken_at;  // the state at which the first view was taken
   while (IsViewOfMemory(memory)) {

@@ -979,3 +979,40 @@ class WriteWhatWasAttended(ReadBeforeWrite):
         ops.assign(self.key, new_key + output[:, :2])
         ops.assign(self.value, new_value * 2.0)
         return output + self.key.sum() + self.value.sum()
+
+
+class MintAttention(nn.Cell):
+    """Written with `mint`, whose views share memory and are ordered among side effects."""
+
+    def construct(self, q, k, v):
+        k = mint.reshape(mint.broadcast_to(mint.unsqueeze(k, 2), (2, 2, 3, 10, 8)), (2, 6, 10, 8))
+        v = mint.reshape(mint.broadcast_to(mint.unsqueeze(v, 2), (2, 2, 3, 10, 8)), (2, 6, 10, 8))
+        weights = mint.nn.functional.softmax(mint.matmul(q, mint.transpose(k, 2, 3)), dim=-1)
+        return mint.matmul(weights, v)
+
+
+class MintAttentionWrittenInBetween(nn.Cell):
+    """The memory that the keys' view shares is written before the scores are computed from the view."""
+
+    def construct(self, q, k, v):
+        k = repeat_interleave(k) * 1.0
+        view = mint.transpose(k, 2, 3)
+        k.add_(1.0)
+        weights = ops.softmax(ops.matmul(q, view), -1)
+        return ops.matmul(weights, repeat_interleave(v))
+
+
+class TwoFunctions(nn.Cell):
+    """Two attentions that call the same library functions, in two functions of the user's."""
+
+    def plain(self, q, k, v):
+        scores = ops.matmul(q, k.swapaxes(-1, -2)) / 2.0
+        return ops.matmul(ops.softmax(scores, -1), v)
+
+    def capped(self, q, k, v):
+        scores = ops.matmul(q, k.swapaxes(-1, -2)) / 3.0
+        scores = ops.tanh(scores)
+        return ops.matmul(ops.softmax(scores, -1), v)
+
+    def construct(self, q, k, v):
+        return self.plain(q[:, :2], k, v) + self.capped(q[:, 2:4], k, v)

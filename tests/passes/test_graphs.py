@@ -6,7 +6,7 @@ import mindspore as ms
 import networks as net
 import numpy as np
 import pytest
-from judging import compare, draw, draw_bias, draw_hidden, fuse, tensors, values_of
+from judging import compare, draw, draw_bias, draw_hidden, fuse, line_of, tensors, values_of
 from mindspore import Tensor
 from networks import Attention
 
@@ -327,3 +327,26 @@ def test_order_of_reads_and_writes_of_a_cache(network):
     steps = [tensors(*draw(seed=step).bnsd) for step in range(3)]
     sites = assert_same_steps(network, steps)
     assert len(sites) == 1
+
+
+def test_views_of_mint_are_folded_and_not_executed():
+    operands = draw()
+    outcome = compare(net.MintAttention(), *tensors(*operands.bnsd))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend())
+    assert outcome.features[0] == "GQA 6/2"
+    assert outcome.other_operators <= {"Depend"}  # an edge, which is not executed
+
+
+def test_view_of_memory_that_is_written_before_it_is_read():
+    outcome = compare(net.MintAttentionWrittenInBetween(), *tensors(*draw().bnsd))
+    outcome.assert_equal()
+
+
+def test_sites_that_share_library_functions_are_told_apart_by_their_lines():
+    report = ifa_fusion.explain(net.TwoFunctions(), *tensors(*draw().bnsd))
+    places = {site.reason: site.location for site in report.sites}
+    assert places == {
+        "fused": line_of(net.TwoFunctions.plain, "ops.softmax"),
+        "score_op": line_of(net.TwoFunctions.capped, "/ 3.0"),
+    }
