@@ -142,6 +142,45 @@ void PrefixMaskReadsThePrefixOnly(DataType dtype) {
   }
 }
 
+// Subnormal numbers carry the scores (K) and are the values (V): read or written as 0, they leave nothing.
+void SubnormalNumbersCount() {
+  constexpr double kSmallest = 0x1p-24;
+  ProblemSpec spec = Spec(DataType::kFloat16, 40);
+  Problem problem(spec);
+  for (int64_t b = 0; b < spec.batch; ++b) {
+    for (int64_t n = 0; n < spec.kv_heads * spec.group; ++n) {
+      for (int64_t d = 0; d < spec.head_size; ++d) {
+        problem.SetQuery(b, n, d, 1024.0 * static_cast<double>((n + d) % 5 - 2));
+      }
+    }
+    for (int64_t h = 0; h < spec.kv_heads; ++h) {
+      for (int64_t j = 0; j < spec.kv_length; ++j) {
+        for (int64_t d = 0; d < spec.head_size; ++d) {
+          problem.SetKey(b, h, j, d, kSmallest * static_cast<double>((7 * j + 3 * d + h) % 2001 - 1000));
+          problem.SetValue(b, h, j, d, kSmallest * static_cast<double>((31 * j + 11 * d + b) % 1023 + 1));
+        }
+      }
+    }
+  }
+  problem.RunAll("subnormal numbers");
+}
+
+void MaskRowsMayLieApart(DataType dtype) {
+  ProblemSpec spec = Spec(dtype, 600);
+  spec.mask = Mask::kRandom;
+  Problem problem(spec);
+  const int64_t stride = spec.kv_length + 37;
+  std::vector<uint8_t> mask(static_cast<size_t>(spec.batch * stride), 1);
+  for (int64_t b = 0; b < spec.batch; ++b) {
+    std::memcpy(mask.data() + b * stride, problem.mask() + b * spec.kv_length, 600);
+  }
+  DecodeAttentionArgs args = problem.Args();
+  args.mask = mask.data();
+  args.mask_batch_stride = stride;
+  DecodeAttention(args);
+  Report("mask rows with a gap", problem.Compare(problem.Reference()));
+}
+
 void LongSequenceKeepsItsPrecision() {
   ProblemSpec spec;
   spec.group = 4;
@@ -194,9 +233,11 @@ void TestBehaviour() {
     NanAndInfinitySpreadAsInTheReference(dtype);
     NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(dtype);
     PrefixMaskReadsThePrefixOnly(dtype);
+    MaskRowsMayLieApart(dtype);
   }
   MaskedPositionsWinOverLowerScores();
   RowOfLowestIsUniform();
+  SubnormalNumbersCount();
   LongSequenceKeepsItsPrecision();
   ScaleMayBeAnything();
   ResultsDoNotDependOnTiming();

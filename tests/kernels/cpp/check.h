@@ -12,5 +12,6 @@ void TestShapes();
 void TestBehaviour();
 void TestProcess();
 void TestValidation();
+void TestPlan();
 
 }  // namespace ifa::cpu::test

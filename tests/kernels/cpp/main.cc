@@ -34,16 +34,16 @@ int main(int argc, char **argv) {
     const char *name;
     void (*run)();
   } groups[] = {
-      {"validation", TestValidation},
-      {"process",
-       TestProcess},  // before those that start threads, so that its first fork() is of a fresh process
-      {"behaviour", TestBehaviour},
-      {"shapes", TestShapes},
+      {"validation", TestValidation}, {"plan", TestPlan},
+      {"process", TestProcess},  // before those that start threads, so that its first fork() is of a fresh
+                                 // process
+      {"behaviour", TestBehaviour},   {"shapes", TestShapes},
   };
   for (int i = 1; i < argc; ++i) {
     if (std::none_of(std::begin(groups), std::end(groups),
                      [&](const auto &group) { return std::strcmp(group.name, argv[i]) == 0; })) {
-      std::fprintf(stderr, "'%s' is no group; allowed: validation, process, behaviour, shapes.\n", argv[i]);
+      std::fprintf(stderr, "'%s' is no group; allowed: validation, plan, process, behaviour, shapes.\n",
+                   argv[i]);
       return 2;
     }
   }

@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
 #include "check.h"
 #include "problem.h"
+#include "thread_pool.h"
 
 namespace ifa::cpu::test {
 namespace {
@@ -48,6 +50,55 @@ void ForkBeforeAndAfterUse() {
   Report("use after fork", Run(&problem, reference, 3));
   Report("fork after use", RunInChild(&problem, reference));
   Report("parent after the child", Run(&problem, reference, 3));
+}
+
+// "" when `threads` different participants come to one job. Each waits for the others, so that none can take
+// two places.
+std::string Gather(int threads) {
+  std::vector<std::atomic<int>> times(static_cast<size_t>(threads));
+  std::atomic<int> present{0};
+  std::atomic<bool> unknown{false};
+  ThreadPool::Instance().Run(threads, [&](int participant) {
+    if (participant < 0 || participant >= threads) {
+      unknown = true;
+    } else {
+      ++times[static_cast<size_t>(participant)];
+    }
+    ++present;
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (present < threads && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  if (unknown) {
+    return "a participant has a number that there is not";
+  }
+  for (int i = 0; i < threads; ++i) {
+    if (times[static_cast<size_t>(i)] != 1) {
+      return "participant " + std::to_string(i) + " came " + std::to_string(times[static_cast<size_t>(i)]) +
+             " times";
+    }
+  }
+  return "";
+}
+
+void EveryParticipantComesOnce() {
+  for (const int threads : {2, 3, 5}) {
+    Report("participants of " + std::to_string(threads), Gather(threads));
+  }
+}
+
+// A child that kept its parent's pool would wait for helpers that the fork left behind.
+void ChildHasHelpersOfItsOwn() {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    _exit(Gather(3).empty() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  Report("helpers of a child",
+         WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "" : "the child has no helpers or hung");
 }
 
 void ForkWhileOthersCall() {
@@ -99,6 +150,8 @@ void ThreadCountIsWhatWasSet() {
 
 void TestProcess() {
   ForkBeforeAndAfterUse();
+  EveryParticipantComesOnce();
+  ChildHasHelpersOfItsOwn();
   ForkWhileOthersCall();
   ConcurrentCallers();
   ThreadCountIsWhatWasSet();
