@@ -1,16 +1,30 @@
 #include "instruction_set.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <initializer_list>
 
 namespace ifa::cpu {
 namespace {
 
+#if defined(__x86_64__)
+// clang's __builtin_cpu_supports() does not know this one.
+bool HasF16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 // The compiler's own test, which also asks whether the operating system saves the registers.
 bool MachineRuns([[maybe_unused]] InstructionSet isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
   if (isa == InstructionSet::kAvx2) {
     return avx2;
   }
