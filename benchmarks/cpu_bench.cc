@@ -9,6 +9,8 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -85,9 +87,10 @@ Buffer Allocate(int64_t bytes) {
 // K and V of several calls, used in turn.
 class Ring {
  public:
-  Ring(const Shape &shape, DataType dtype)
+  Ring(const Shape &shape, DataType dtype, int64_t block_size)
       : shape_(shape),
         dtype_(dtype),
+        block_size_(block_size),
         tensor_bytes_(shape.batch * shape.kv_heads * shape.kv_length * shape.head_size * SizeOf(dtype)),
         query_bytes_(shape.batch * shape.query_heads * shape.head_size * SizeOf(dtype)),
         query_(Allocate(query_bytes_)),
@@ -100,6 +103,11 @@ class Ring {
       Fill(tensors_.back().get(), tensor_bytes_, dtype);
     }
     Fill(query_.get(), query_bytes_, dtype);
+    if (block_size > 0) {
+      blocks_.resize(static_cast<size_t>(shape.batch * shape.kv_length / block_size));
+      std::iota(blocks_.begin(), blocks_.end(), 0);
+      std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(1));
+    }
   }
 
   int64_t kv_bytes() const { return 2 * tensor_bytes_; }
@@ -121,6 +129,13 @@ class Ring {
     args.key = tensors_[next_].get();
     args.value = tensors_[next_ + 1].get();
     args.key_strides = {s.kv_heads * s.kv_length * s.head_size, s.kv_length * s.head_size, s.head_size};
+    if (block_size_ > 0) {
+      args.block_table = blocks_.data();
+      args.block_size = block_size_;
+      args.block_count = static_cast<int64_t>(blocks_.size());
+      args.max_blocks = s.kv_length / block_size_;
+      args.key_strides = {s.kv_heads * block_size_ * s.head_size, block_size_ * s.head_size, s.head_size};
+    }
     args.value_strides = args.key_strides;
     next_ = (next_ + 2) % tensors_.size();
     return args;
@@ -135,6 +150,8 @@ class Ring {
  private:
   Shape shape_;
   DataType dtype_;
+  int64_t block_size_;  // of a paged cache, or 0
+  std::vector<int32_t> blocks_;
   int64_t tensor_bytes_;
   int64_t query_bytes_;
   Buffer query_;
@@ -156,7 +173,7 @@ double Median(std::vector<double> values) {
 }
 
 Result Measure(const Shape &shape, DataType dtype, const Options &options) {
-  Ring ring(shape, dtype);
+  Ring ring(shape, dtype, options.block_size);
   ExecutionOptions execution;
   execution.threads = options.threads;
   execution.isa = options.isa ? &*options.isa : nullptr;

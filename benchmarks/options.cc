@@ -71,7 +71,8 @@ InstructionSet ParseInstructionSet(const std::string &text) {
 
 const char *const kUsage =
     "usage: ifa_cpu_bench [--shape B,N,kvN,S,D]... [--dtype fp16|bf16|fp32|all] [--threads N]\n"
-    "                     [--isa portable|neon|avx2|avx512] [--rounds N] [--json FILE]\n";
+    "                     [--isa portable|neon|avx2|avx512] [--rounds N] [--json FILE]\n"
+    "                     [--block-size N]  a paged cache, its blocks in random order\n";
 
 Options ParseOptions(int argc, char **argv) {
   Options options;
@@ -86,6 +87,8 @@ Options ParseOptions(int argc, char **argv) {
       options.threads = ParseCount(argument, value);
     } else if (argument == "--rounds") {
       options.rounds = ParseCount(argument, value);
+    } else if (argument == "--block-size") {
+      options.block_size = ParseCount(argument, value);
     } else if (argument == "--isa") {
       options.isa = ParseInstructionSet(value);
     } else if (argument == "--json") {
@@ -99,6 +102,12 @@ Options ParseOptions(int argc, char **argv) {
   }
   if (options.dtypes.empty()) {
     options.dtypes = {DataType::kFloat16};
+  }
+  for (const Shape &shape : options.shapes) {
+    if (options.block_size > 0 && shape.kv_length % options.block_size != 0) {
+      Refuse("--block-size", std::to_string(options.block_size),
+             "a divisor of S, " + std::to_string(shape.kv_length));
+    }
   }
   if (options.threads == 0) {
     options.threads = ThreadCount();

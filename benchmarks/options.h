@@ -19,6 +19,7 @@ struct Options {
   std::vector<DataType> dtypes;
   int threads = 0;
   int rounds = 15;
+  int block_size = 0;  ///< of a paged cache, or 0
   std::optional<InstructionSet> isa;
   std::string json;  ///< a file to write, or empty
 };

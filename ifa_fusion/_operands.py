@@ -29,6 +29,13 @@ class TensorSpec:
         return f"Tensor[{self.dtype}] of {shape}"
 
 
+def dimension(tensor: TensorSpec | None, index: int) -> int | None:
+    """Return a dimension of a tensor; None: only the run will tell."""
+    if tensor is None or tensor.shape is None or tensor.shape[index] == UNKNOWN_DIMENSION:
+        return None
+    return tensor.shape[index]
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeValue:
     """A value other than a tensor that only the run will tell."""

@@ -99,12 +99,19 @@ def incre_flash_attention(
         quant_offset2: Quantises the output. Not supported yet.
         antiquant_scale: Dequantises key and value. Not supported yet.
         antiquant_offset: Dequantises key and value. Not supported yet.
-        block_table: Page attention. Not supported yet.
+        block_table: Makes the cache a paged one, of M blocks: ``key`` and ``value`` have the shape
+            :math:`(M, \text{block\_size}, kvH)`, or in layout BNSD :math:`(M, kvN, \text{block\_size}, D)`.
+            Int32 of shape :math:`(B, \text{blocks of a sequence})`, at most 16384 of them; position :math:`j`
+            of batch :math:`b` is row :math:`j \bmod \text{block\_size}` of block
+            :math:`\text{block\_table}_{b, \lfloor j / \text{block\_size} \rfloor}`. Blocks may be shared and
+            lie in any order; entries behind those that the lengths need are ignored.
+            ``actual_seq_lengths`` has to be given, S is the room of a row of the table, and the rows of
+            ``attn_mask`` and ``pse_shift`` may be longer than S.
         num_heads: N.
         input_layout: ``'BSH'`` or ``'BNSD'``.
         scale_value: Multiplies the scores. Nothing else does: pass ``D ** -0.5`` for the usual attention.
         num_key_value_heads: kvN, a divisor of N; 0 means N.
-        block_size: The block length of page attention; not used without ``block_table``.
+        block_size: Positions of a block, a multiple of 16 up to 512; not used without ``block_table``.
         inner_precise: 0 (high precision) or 1 (high performance); on a CPU both compute the same.
         kv_padding_size: Left padding of the cache. Not supported yet.
 
@@ -112,16 +119,18 @@ def incre_flash_attention(
         A Tensor of the shape and data type of ``query``.
 
     Raises:
-        TypeError: ``query``, ``attn_mask``, ``pse_shift`` or ``actual_seq_lengths`` has another data type
-            than above; ``key`` and ``value`` differ in data type, or are not a list or tuple of Tensors;
-            ``scale_value`` is not a float, ``input_layout`` not a str, one of the other attributes not an
-            int; ``quant_scale1`` is not a Tensor of Float32.
+        TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths`` or ``block_table`` has
+            another data type than above; ``key`` and ``value`` differ in data type, or are not a list or
+            tuple of Tensors; ``scale_value`` is not a float, ``input_layout`` not a str, one of the other
+            attributes not an int; ``quant_scale1`` is not a Tensor of Float32.
         ValueError: ``input_layout`` is another str; the size of ``actual_seq_lengths`` is not 1 or B; H is
             not a multiple of ``num_heads``; ``num_heads`` is not a multiple of ``num_key_value_heads``. All
             but the first are an :class:`~ifa_fusion.errors.IfaValueError`, which is a RuntimeError as well.
         RuntimeError: ``num_heads`` is not greater than 0; a shape does not agree with the others; a length is
             not in [0, S]; ``inner_precise`` is not 0 or 1; a reserved argument is given; a limit of the
-            operator is exceeded (N / kvN at most 64, kvN at most 256, D at most 512, B at most 65536).
+            operator is exceeded (N / kvN at most 64, kvN at most 256, D at most 512, B at most 65536; with a
+            block table kvH at most 65535 in a cache of rank 3, and at most 2147483647 elements in a cache); a
+            block that a length needs is not in the cache.
         NotImplementedError: An argument that is not supported yet is given.
 
     Examples:

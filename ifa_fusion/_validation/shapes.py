@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ifa_fusion._operands import UNKNOWN_DIMENSION, Operand, TensorSpec
+from ifa_fusion._operands import UNKNOWN_DIMENSION, Operand, TensorSpec, dimension
 from ifa_fusion._validation.call import Call, is_int, tensor_of
 from ifa_fusion._validation.kinds import RANKS
+from ifa_fusion._validation.paging import check_paging, paged_layout
 from ifa_fusion._validation.refusal import refuse
 from ifa_fusion.errors import IfaValueError
 
@@ -41,6 +42,7 @@ class _Sizes:
     heads: int
     kv_heads: int
     kv_length: int | None
+    paged: bool
 
 
 def check_shapes(call: Call) -> None:
@@ -50,18 +52,23 @@ def check_shapes(call: Call) -> None:
     heads = call.num_heads
     kv_heads = call.num_key_value_heads or heads
     layout = call.input_layout.upper()
+    paged = call.block_table is not None
+    cache_layout = paged_layout(call) if paged else layout
     query, key, value = call.query, tensor_of(call.key), tensor_of(call.value)
     _check_rank("query", query, layout)
-    _check_rank("key", key, layout)
-    _check_rank("value", value, layout)
-    check: Callable[[Call, TensorSpec, TensorSpec | None, int, int], None]
-    check = _check_bsh if layout == "BSH" else _check_bnsd
-    check(call, query, key, heads, kv_heads)
+    _check_rank("key", key, cache_layout)
+    _check_rank("value", value, cache_layout)
+    head_size = _query_head_size(query, layout, heads)
+    kv_head_size = None if cache_layout is None else _cache_head_size(call, key, cache_layout, kv_heads)
+    _check_group(heads, kv_heads)
+    if head_size is not None:
+        _check_head_sizes(head_size, kv_head_size)
     position = 1 if layout == "BSH" else 2
-    if _dimension(query, position) not in (None, 1):
+    if dimension(query, position) not in (None, 1):
         form = "(B, 1, H)" if layout == "BSH" else "(B, N, 1, D)"
         refuse(RuntimeError, "query", f"of shape {form}", query.shape)
-    sizes = _Sizes(_dimension(query, 0), heads, kv_heads, _dimension(key, position))
+    kv_length = check_paging(call, cache_layout) if paged else dimension(key, position)
+    sizes = _Sizes(dimension(query, 0), heads, kv_heads, kv_length, paged)
     _check_pse_shift(call.pse_shift, sizes)
     _check_mask(call.attn_mask, sizes)
     _check_lengths(call.actual_seq_lengths, sizes)
@@ -69,14 +76,8 @@ def check_shapes(call: Call) -> None:
     _check_limits(sizes)
 
 
-def _dimension(tensor: TensorSpec | None, index: int) -> int | None:
-    if tensor is None or tensor.shape is None or tensor.shape[index] == UNKNOWN_DIMENSION:
-        return None
-    return tensor.shape[index]
-
-
-def _check_rank(name: str, tensor: TensorSpec | None, layout: str) -> None:
-    if tensor is None or tensor.shape is None:
+def _check_rank(name: str, tensor: TensorSpec | None, layout: str | None) -> None:
+    if tensor is None or tensor.shape is None or layout is None:
         return
     if len(tensor.shape) != RANKS[layout]:
         refuse(RuntimeError, name, f"of rank {RANKS[layout]} in layout {layout}", f"shape {tensor.shape}")
@@ -84,33 +85,28 @@ def _check_rank(name: str, tensor: TensorSpec | None, layout: str) -> None:
         refuse(RuntimeError, name, "a Tensor with elements", f"shape {tensor.shape}")
 
 
-def _check_bsh(call: Call, query: TensorSpec, key: TensorSpec | None, heads: int, kv_heads: int) -> None:
-    hidden, kv_hidden = _dimension(query, 2), _dimension(key, 2)
+def _query_head_size(query: TensorSpec, layout: str, heads: int) -> int | None:
+    if layout == "BNSD":
+        if dimension(query, 1) not in (None, heads):
+            allowed = f"of shape (B, num_heads, 1, D) with num_heads = {heads}"
+            refuse(RuntimeError, "query", allowed, query.shape)
+        return dimension(query, 3)
+    hidden = dimension(query, 2)
     if hidden is not None and hidden % heads:
-        refuse(
-            IfaValueError,
-            "num_heads",
-            f"a divisor of query's last dimension, {hidden}",
-            heads,
-        )
-    if kv_hidden is not None and kv_hidden % kv_heads:
-        name = "num_key_value_heads" if call.num_key_value_heads else "num_heads"
-        refuse(RuntimeError, name, f"a divisor of key's last dimension, {kv_hidden}", kv_heads)
-    _check_group(heads, kv_heads)
-    if hidden is not None:
-        _check_head_sizes(hidden // heads, None if kv_hidden is None else kv_hidden // kv_heads)
+        refuse(IfaValueError, "num_heads", f"a divisor of query's last dimension, {hidden}", heads)
+    return None if hidden is None else hidden // heads
 
 
-def _check_bnsd(call: Call, query: TensorSpec, key: TensorSpec | None, heads: int, kv_heads: int) -> None:
-    if _dimension(query, 1) not in (None, heads):
-        refuse(RuntimeError, "query", f"of shape (B, num_heads, 1, D) with num_heads = {heads}", query.shape)
-    if key is not None and _dimension(key, 1) not in (None, kv_heads):
-        name = "num_key_value_heads" if call.num_key_value_heads else "num_heads"
-        refuse(RuntimeError, "key", f"of shape (B, {name}, S, D) with {name} = {kv_heads}", key.shape)
-    _check_group(heads, kv_heads)
-    head_size = _dimension(query, 3)
-    if head_size is not None:
-        _check_head_sizes(head_size, _dimension(key, 3))
+def _cache_head_size(call: Call, key: TensorSpec | None, layout: str, kv_heads: int) -> int | None:
+    name = "num_key_value_heads" if call.num_key_value_heads else "num_heads"
+    if layout == "BNSD":
+        if key is not None and dimension(key, 1) not in (None, kv_heads):
+            refuse(RuntimeError, "key", f"of shape (B, {name}, S, D) with {name} = {kv_heads}", key.shape)
+        return dimension(key, 3)
+    hidden = dimension(key, 2)
+    if hidden is not None and hidden % kv_heads:
+        refuse(RuntimeError, name, f"a divisor of key's last dimension, {hidden}", kv_heads)
+    return None if hidden is None else hidden // kv_heads
 
 
 def _check_group(heads: int, kv_heads: int) -> None:
@@ -131,17 +127,17 @@ def _check_pse_shift(pse_shift: TensorSpec | None, sizes: _Sizes) -> None:
     form = "of shape (B, N, 1, S) or (1, N, 1, S)"
     if len(pse_shift.shape) != 4:
         refuse(RuntimeError, "pse_shift", form, pse_shift.shape)
-    batch = _dimension(pse_shift, 0)
-    expected = (batch if batch == 1 else sizes.batch, sizes.heads, 1, sizes.kv_length)
-    if not _matches(pse_shift.shape, expected):
+    batch = dimension(pse_shift, 0)
+    expected = (batch if batch == 1 else sizes.batch, sizes.heads, 1)
+    if not _matches_rows(pse_shift.shape, expected, sizes):
         refuse(RuntimeError, "pse_shift", f"{form} with B, N, S = {_size_text(sizes)}", pse_shift.shape)
 
 
 def _check_mask(mask: TensorSpec | None, sizes: _Sizes) -> None:
     if mask is None or mask.shape is None:
         return
-    expected = {rank: (sizes.batch, *[1] * (rank - 2), sizes.kv_length) for rank in (2, 3, 4)}
-    if len(mask.shape) not in expected or not _matches(mask.shape, expected[len(mask.shape)]):
+    rank = len(mask.shape)
+    if rank not in (2, 3, 4) or not _matches_rows(mask.shape, (sizes.batch, *[1] * (rank - 2)), sizes):
         form = "of shape (B, S), (B, 1, S) or (B, 1, 1, S)"
         refuse(RuntimeError, "attn_mask", f"{form} with B, N, S = {_size_text(sizes)}", mask.shape)
 
@@ -150,8 +146,16 @@ def _matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     return all(want is None or size in (want, UNKNOWN_DIMENSION) for size, want in zip(shape, expected, strict=True))
 
 
+def _matches_rows(shape: tuple[int, ...], expected: tuple[int | None, ...], sizes: _Sizes) -> bool:
+    """Whether a shape is the expected one, then S; with a block table, S or more."""
+    row = shape[-1]
+    longer = sizes.paged and sizes.kv_length is not None and row > sizes.kv_length
+    return _matches(shape, (*expected, row if longer else sizes.kv_length))
+
+
 def _size_text(sizes: _Sizes) -> str:
-    return ", ".join("?" if n is None else str(n) for n in (sizes.batch, sizes.heads, sizes.kv_length))
+    text = ", ".join("?" if n is None else str(n) for n in (sizes.batch, sizes.heads, sizes.kv_length))
+    return f"{text} or more" if sizes.paged else text
 
 
 def _check_lengths(lengths: Operand, sizes: _Sizes) -> None:
@@ -180,7 +184,7 @@ def _check_key_and_value(key: TensorSpec | None, value: TensorSpec | None, sizes
         return
     if value is not None and value.shape is not None and not _matches(value.shape, _known(key.shape)):
         refuse(RuntimeError, "value", f"of the shape of 'key', {key.shape}", value.shape)
-    if sizes.batch is not None and _dimension(key, 0) not in (None, sizes.batch):
+    if not sizes.paged and sizes.batch is not None and dimension(key, 0) not in (None, sizes.batch):
         refuse(RuntimeError, "key", f"of query's batch size, {sizes.batch}", f"shape {key.shape}")
 
 

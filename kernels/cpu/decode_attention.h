@@ -22,6 +22,9 @@ struct Strides {
 ///   score[n, j] = scale * dot(query[n], key[j]) + pse_shift[n, j];  replaced by -1e12 where mask[j] != 0
 ///   output[n]   = softmax_j(score[n]) @ value           over j in [0, length)
 ///
+/// With a block table the cache is paged: position j of batch b is row j % block_size of the block
+/// block_table[b, j / block_size]. Mask and pse_shift are indexed by j all the same.
+///
 /// Everything is computed in fp32 and rounded once, to `dtype`, half to even. A length of 0 gives a row of
 /// zeros; a row in which every position is masked gives the mean of its values.
 struct DecodeAttentionArgs {
@@ -34,11 +37,11 @@ struct DecodeAttentionArgs {
   float scale = 1.0F;
 
   const void *query = nullptr;  ///< (B, N, D)
-  const void *key = nullptr;    ///< (B, kvN, S, D) through key_strides
-  const void *value = nullptr;  ///< (B, kvN, S, D) through value_strides
+  const void *key = nullptr;    ///< (B, kvN, S, D), or (blocks, kvN, block_size, D), through key_strides
+  const void *value = nullptr;  ///< like `key`, through value_strides
   void *output = nullptr;       ///< (B, N, D)
   Strides query_strides;        ///< `position` is not used
-  Strides key_strides;
+  Strides key_strides;          ///< in a paged cache `batch` leads from block to block, `position` within one
   Strides value_strides;
   Strides output_strides;  ///< `position` is not used
 
@@ -50,6 +53,12 @@ struct DecodeAttentionArgs {
   int64_t pse_head_stride = 0;
 
   const int64_t *lengths = nullptr;  ///< optional, B values in [0, S]; positions beyond are not read
+
+  /// Optional (B, max_blocks). Entries behind those that the lengths need are not read; blocks may be shared.
+  const int32_t *block_table = nullptr;
+  int64_t max_blocks = 0;   ///< max_blocks * block_size >= S
+  int64_t block_size = 0;   ///< positions in a block
+  int64_t block_count = 0;  ///< blocks in the cache
 };
 
 /// Instruction sets in rising order; the best that the machine has is the default.

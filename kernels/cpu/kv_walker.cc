@@ -14,11 +14,11 @@ namespace {
 constexpr int64_t kTileBytes = 8 * 1024;
 constexpr int64_t kFewestTilePositions = 16;
 
-// The row of position 0.
-const std::byte *HeadBase(const void *tensor, const Strides &strides, int64_t batch, int64_t kv_head,
-                          int64_t element_size) {
-  return static_cast<const std::byte *>(tensor) +
-         (batch * strides.batch + kv_head * strides.head) * element_size;
+// The row of position 0; in a paged cache, of which a batch owns no part, the first row of block 0.
+const std::byte *HeadBase(const DecodeAttentionArgs &args, const void *tensor, const Strides &strides,
+                          int64_t batch, int64_t kv_head) {
+  const int64_t outer = args.block_table == nullptr ? batch * strides.batch : 0;
+  return static_cast<const std::byte *>(tensor) + (outer + kv_head * strides.head) * ElementSize(args.dtype);
 }
 
 bool HasZeroByte(uint64_t bytes) {
@@ -44,8 +44,8 @@ int64_t FirstVisible(const uint8_t *mask, int64_t first, int64_t last) {
 
 KvWalker::KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head, int64_t first,
                    int64_t last, bool skip_masked)
-    : key_(HeadBase(args.key, args.key_strides, batch, kv_head, ElementSize(args.dtype))),
-      value_(HeadBase(args.value, args.value_strides, batch, kv_head, ElementSize(args.dtype))),
+    : key_(HeadBase(args, args.key, args.key_strides, batch, kv_head)),
+      value_(HeadBase(args, args.value, args.value_strides, batch, kv_head)),
       key_row_bytes_(args.key_strides.position * ElementSize(args.dtype)),
       value_row_bytes_(args.value_strides.position * ElementSize(args.dtype)),
       mask_(args.mask == nullptr ? nullptr : args.mask + batch * args.mask_batch_stride),
@@ -53,7 +53,25 @@ KvWalker::KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_he
                                           kFewestTilePositions, kTilePositions)),
       position_(first),
       last_(last),
-      skip_masked_(skip_masked) {}
+      skip_masked_(skip_masked),
+      blocks_(args.block_table == nullptr ? nullptr : args.block_table + batch * args.max_blocks),
+      block_size_(args.block_size),
+      key_block_bytes_(args.key_strides.batch * ElementSize(args.dtype)),
+      value_block_bytes_(args.value_strides.batch * ElementSize(args.dtype)),
+      run_first_(0),
+      run_last_(blocks_ == nullptr ? last : first),
+      run_key_(key_),
+      run_value_(value_) {}
+
+// The block that holds position_.
+void KvWalker::EnterRun() {
+  const int64_t index = position_ / block_size_;
+  const int64_t block = blocks_[index];
+  run_first_ = index * block_size_;
+  run_last_ = std::min(last_, run_first_ + block_size_);
+  run_key_ = key_ + block * key_block_bytes_;
+  run_value_ = value_ + block * value_block_bytes_;
+}
 
 bool KvWalker::Next(KvTile *tile) {
   if (mask_ != nullptr && skip_masked_) {
@@ -62,9 +80,12 @@ bool KvWalker::Next(KvTile *tile) {
   if (position_ >= last_) {
     return false;
   }
-  auto count = std::min(tile_positions_, last_ - position_);
-  tile->key = key_ + position_ * key_row_bytes_;
-  tile->value = value_ + position_ * value_row_bytes_;
+  if (position_ >= run_last_) {
+    EnterRun();
+  }
+  auto count = std::min(tile_positions_, run_last_ - position_);
+  tile->key = run_key_ + (position_ - run_first_) * key_row_bytes_;
+  tile->value = run_value_ + (position_ - run_first_) * value_row_bytes_;
   tile->key_row_bytes = key_row_bytes_;
   tile->value_row_bytes = value_row_bytes_;
   tile->position = position_;

@@ -35,8 +35,10 @@ class KvWalker {
   bool Next(KvTile *tile);
 
  private:
-  const std::byte *key_;
-  const std::byte *value_;
+  void EnterRun();
+
+  const std::byte *key_;    // the row of position 0; in a paged cache the first row of block 0
+  const std::byte *value_;  // alike
   int64_t key_row_bytes_;
   int64_t value_row_bytes_;
   const uint8_t *mask_;
@@ -44,6 +46,17 @@ class KvWalker {
   int64_t position_;
   int64_t last_;
   bool skip_masked_;
+
+  const int32_t *blocks_;  // of the batch, null for a cache that is not paged
+  int64_t block_size_;
+  int64_t key_block_bytes_;
+  int64_t value_block_bytes_;
+
+  // Positions [run_first_, run_last_), whose rows lie at equal distances: a block, or all there are.
+  int64_t run_first_;
+  int64_t run_last_;
+  const std::byte *run_key_;
+  const std::byte *run_value_;
 };
 
 /// The first position in [first, last) that the mask shows, or `last`.

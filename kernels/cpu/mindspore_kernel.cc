@@ -208,6 +208,9 @@ void Run(const KernelTensors &inputs, KernelTensor *output) {
                                MemoryOf(*inputs[kLengthsIndex], "actual_seq_lengths"), args);
     args.lengths = lengths.data();
   }
+  if (call.block_table.present()) {
+    args.block_table = static_cast<const int32_t *>(MemoryOf(*inputs[kBlockTableIndex], "block_table"));
+  }
   cpu::ExecutionOptions options;
   options.threads = ConfiguredThreads();
   cpu::DecodeAttention(args, options);

@@ -1,6 +1,7 @@
 #include "operator_call.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <initializer_list>
 #include <sstream>
 
@@ -8,6 +9,12 @@ namespace ifa::cpu {
 namespace {
 
 constexpr int64_t kMaxHeadSize = 512;
+
+// Of paged caches.
+constexpr int64_t kBlockAlignment = 16;
+constexpr int64_t kMaxBlockSize = 512;
+constexpr int64_t kMaxBlocks = 16 * 1024;  // of a sequence
+constexpr int64_t kMaxPagedHidden = 65535;
 
 template <typename... Parts>
 [[noreturn]] void Refuse(RefusalKind kind, const Parts &...parts) {
@@ -56,7 +63,7 @@ void RefuseUnsupported(const OperatorCall &call) {
   const std::pair<const char *, const Operand *> unsupported[] = {
       {"quant_scale2", &call.quant_scale2},       {"quant_offset2", &call.quant_offset2},
       {"antiquant_scale", &call.antiquant_scale}, {"antiquant_offset", &call.antiquant_offset},
-      {"block_table", &call.block_table},         {"kv_padding_size", &call.kv_padding_size},
+      {"kv_padding_size", &call.kv_padding_size},
   };
   for (const auto &[name, operand] : unsupported) {
     if (operand->present()) {
@@ -77,6 +84,7 @@ void CheckTypes(const OperatorCall &call) {
               "Bool, Int8 or UInt8");
   RequireType("actual_seq_lengths", call.actual_seq_lengths, {OperandType::kInt32, OperandType::kInt64},
               "Int32 or Int64");
+  RequireType("block_table", call.block_table, {OperandType::kInt32}, "Int32");
   const std::pair<const char *, const Operand *> required[] = {
       {"key", &call.key}, {"value", &call.value}, {"query", &call.query}};
   for (const auto &[name, operand] : required) {
@@ -132,54 +140,96 @@ void CheckGroups(const OperatorCall &call, int64_t kv_heads) {
   }
 }
 
-/// Sizes of query (B, 1, N * D) and key (B, S, kvN * D).
-void MeasureBsh(const OperatorCall &call, DecodeAttentionArgs *args) {
-  RequireRankAndContent("query", call.query, 3, "(B, 1, H)");
-  RequireRankAndContent("key", call.key, 3, "(B, S, kvH)");
+/// The head size, from query (B, 1, N * D) or (B, N, 1, D).
+int64_t MeasureQuery(const OperatorCall &call, Layout layout, const DecodeAttentionArgs &args) {
+  if (layout == Layout::kBnsd) {
+    if (call.query.shape[1] != args.query_heads) {
+      Refuse(RefusalKind::kRuntimeError, "query's dimension 1 must be num_heads, but got ",
+             call.query.shape[1], " and ", args.query_heads, ".");
+    }
+    return call.query.shape[3];
+  }
   const int64_t hidden = call.query.shape[2];
-  const int64_t kv_hidden = call.key.shape[2];
-  if (hidden % args->query_heads != 0) {
+  if (hidden % args.query_heads != 0) {
     Refuse(RefusalKind::kValueError, "query's last dimension must be a multiple of num_heads, but got ",
-           hidden, " and ", args->query_heads, ".");
+           hidden, " and ", args.query_heads, ".");
   }
-  if (kv_hidden % args->kv_heads != 0) {
-    Refuse(RefusalKind::kRuntimeError, "key's last dimension must be a multiple of ",
-           call.num_key_value_heads == 0 ? "num_heads" : "num_key_value_heads", ", but got ", kv_hidden,
-           " and ", args->kv_heads, ".");
-  }
-  CheckGroups(call, args->kv_heads);
-  const int64_t head_size = hidden / args->query_heads;
-  if (kv_hidden / args->kv_heads != head_size) {
-    Refuse(RefusalKind::kRuntimeError, "key and query must have one head size, but got ",
-           kv_hidden / args->kv_heads, " and ", head_size, ".");
-  }
-  args->head_size = head_size;
-  args->kv_length = call.key.shape[1];
-  args->key_strides = {args->kv_length * kv_hidden, head_size, kv_hidden};
+  return hidden / args.query_heads;
 }
 
-/// Sizes of query (B, N, 1, D) and key (B, kvN, S, D).
-void MeasureBnsd(const OperatorCall &call, DecodeAttentionArgs *args) {
-  RequireRankAndContent("query", call.query, 4, "(B, N, 1, D)");
-  RequireRankAndContent("key", call.key, 4, "(B, kvN, S, D)");
-  if (call.query.shape[1] != args->query_heads) {
-    Refuse(RefusalKind::kRuntimeError, "query's dimension 1 must be num_heads, but got ", call.query.shape[1],
-           " and ", args->query_heads, ".");
+/// The head size, from key (B, S, kvN * D) or (B, kvN, S, D); S and the strides into `args`. Of a paged cache
+/// B is the number of blocks and S the block size.
+int64_t MeasureCache(const OperatorCall &call, Layout layout, DecodeAttentionArgs *args) {
+  const std::vector<int64_t> &shape = call.key.shape;
+  const char *heads_name = call.num_key_value_heads == 0 ? "num_heads" : "num_key_value_heads";
+  if (layout == Layout::kBnsd) {
+    if (shape[1] != args->kv_heads) {
+      Refuse(RefusalKind::kRuntimeError, "key's dimension 1 must be ", heads_name, ", but got ", shape[1],
+             " and ", args->kv_heads, ".");
+    }
+    args->kv_length = shape[2];
+    args->key_strides = {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3]};
+    return shape[3];
   }
-  if (call.key.shape[1] != args->kv_heads) {
-    Refuse(RefusalKind::kRuntimeError, "key's dimension 1 must be ",
-           call.num_key_value_heads == 0 ? "num_heads" : "num_key_value_heads", ", but got ",
-           call.key.shape[1], " and ", args->kv_heads, ".");
+  const int64_t hidden = shape[2];
+  if (hidden % args->kv_heads != 0) {
+    Refuse(RefusalKind::kRuntimeError, "key's last dimension must be a multiple of ", heads_name,
+           ", but got ", hidden, " and ", args->kv_heads, ".");
   }
-  CheckGroups(call, args->kv_heads);
-  if (call.key.shape[3] != call.query.shape[3]) {
-    Refuse(RefusalKind::kRuntimeError, "key and query must have one head size, but got ", call.key.shape[3],
-           " and ", call.query.shape[3], ".");
+  args->kv_length = shape[1];
+  args->key_strides = {shape[1] * hidden, hidden / args->kv_heads, hidden};
+  return hidden / args->kv_heads;
+}
+
+/// How the heads and positions of key and value lie in memory: as those of query, but of a paged cache the
+/// rank decides.
+Layout CacheLayout(const OperatorCall &call, Layout layout) {
+  if (!call.block_table.present()) {
+    return layout;
   }
-  args->head_size = call.query.shape[3];
-  args->kv_length = call.key.shape[2];
-  args->key_strides = {args->kv_heads * args->kv_length * args->head_size, args->kv_length * args->head_size,
-                       args->head_size};
+  const size_t rank = call.key.shape.size();
+  if (rank != 3 && (rank != 4 || layout != Layout::kBnsd)) {
+    Refuse(RefusalKind::kRuntimeError, "key must have the shape (blocks, block_size, kvH)",
+           layout == Layout::kBnsd ? " or (blocks, kvN, block_size, D)" : " in layout BSH",
+           " with block_table, but got ", ShapeText(call.key.shape), ".");
+  }
+  return rank == 3 ? Layout::kBsh : Layout::kBnsd;
+}
+
+/// The block table and what it demands of the others; before, `args->kv_length` is the block length of key.
+void MeasureBlocks(const OperatorCall &call, Layout cache_layout, DecodeAttentionArgs *args) {
+  const int64_t block_size = call.block_size;
+  if (block_size < kBlockAlignment || block_size > kMaxBlockSize || block_size % kBlockAlignment != 0) {
+    Refuse(RefusalKind::kRuntimeError, "block_size must be a multiple of ", kBlockAlignment, " from ",
+           kBlockAlignment, " to ", kMaxBlockSize, " with block_table, but got ", block_size, ".");
+  }
+  if (!call.actual_seq_lengths.present()) {
+    Refuse(RefusalKind::kRuntimeError, "actual_seq_lengths must be given with block_table, but got None.");
+  }
+  if (args->kv_length != block_size) {
+    Refuse(RefusalKind::kRuntimeError, "key's dimension ", cache_layout == Layout::kBsh ? 1 : 2,
+           " must be block_size, ", block_size, ", with block_table, but got ", ShapeText(call.key.shape),
+           ".");
+  }
+  if (cache_layout == Layout::kBsh && call.key.shape[2] > kMaxPagedHidden) {
+    Refuse(RefusalKind::kRuntimeError, "key's last dimension must be at most ", kMaxPagedHidden,
+           " with block_table, but got ", call.key.shape[2], ".");
+  }
+  if (ElementCount(call.key.shape) > INT32_MAX) {
+    Refuse(RefusalKind::kRuntimeError, "key must have at most ", INT32_MAX,
+           " elements with block_table, but got ", ShapeText(call.key.shape), ".");
+  }
+  const std::vector<int64_t> &table = call.block_table.shape;
+  RequireRankAndContent("block_table", call.block_table, 2, "(B, blocks of a sequence)");
+  if (table[0] != args->batch || table[1] > kMaxBlocks) {
+    Refuse(RefusalKind::kRuntimeError,
+           "block_table must have the shape (B, blocks of a sequence) with B = ", args->batch,
+           " and at most ", kMaxBlocks, " blocks, but got ", ShapeText(table), ".");
+  }
+  args->block_size = block_size;
+  args->block_count = call.key.shape[0];
+  args->max_blocks = table[1];
+  args->kv_length = table[1] * block_size;
 }
 
 /// Query, key and value: everything about them but their types.
@@ -188,7 +238,19 @@ DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
   args.query_heads = call.num_heads;
   args.kv_heads = call.num_key_value_heads == 0 ? call.num_heads : call.num_key_value_heads;
   const bool bsh = layout == Layout::kBsh;
-  bsh ? MeasureBsh(call, &args) : MeasureBnsd(call, &args);
+  const bool paged = call.block_table.present();
+  const Layout cache_layout = CacheLayout(call, layout);
+  RequireRankAndContent("query", call.query, bsh ? 3 : 4, bsh ? "(B, 1, H)" : "(B, N, 1, D)");
+  cache_layout == Layout::kBsh
+      ? RequireRankAndContent("key", call.key, 3, paged ? "(blocks, block_size, kvH)" : "(B, S, kvH)")
+      : RequireRankAndContent("key", call.key, 4, paged ? "(blocks, kvN, block_size, D)" : "(B, kvN, S, D)");
+  args.head_size = MeasureQuery(call, layout, args);
+  const int64_t cache_head_size = MeasureCache(call, cache_layout, &args);
+  CheckGroups(call, args.kv_heads);
+  if (cache_head_size != args.head_size) {
+    Refuse(RefusalKind::kRuntimeError, "key and query must have one head size, but got ", cache_head_size,
+           " and ", args.head_size, ".");
+  }
   if (const int64_t positions = call.query.shape[bsh ? 1 : 2]; positions != 1) {
     Refuse(RefusalKind::kRuntimeError, "query must hold one position, in dimension ", bsh ? 1 : 2,
            ", but got ", positions, ".");
@@ -198,7 +260,9 @@ DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
            args.head_size, ".");
   }
   args.batch = call.query.shape[0];
-  if (call.key.shape[0] != args.batch) {
+  if (paged) {
+    MeasureBlocks(call, cache_layout, &args);
+  } else if (call.key.shape[0] != args.batch) {
     Refuse(RefusalKind::kRuntimeError, "key's dimension 0 must be query's, ", args.batch, ", but got ",
            call.key.shape[0], ".");
   }
@@ -213,36 +277,44 @@ DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
   return args;
 }
 
+/// Whether `size` is the length of a row of attn_mask or pse_shift; with a block table it may be longer than
+/// S.
+bool IsRowLength(const OperatorCall &call, int64_t size, const DecodeAttentionArgs &args) {
+  return size == args.kv_length || (call.block_table.present() && size > args.kv_length);
+}
+
+const char *OrMore(const OperatorCall &call) { return call.block_table.present() ? " or more" : ""; }
+
 void CheckPseShift(const OperatorCall &call, DecodeAttentionArgs *args) {
   if (!call.pse_shift.present()) return;
   const std::vector<int64_t> &shape = call.pse_shift.shape;
   const bool fits = shape.size() == 4 && (shape[0] == 1 || shape[0] == args->batch) &&
-                    shape[1] == args->query_heads && shape[2] == 1 && shape[3] == args->kv_length;
+                    shape[1] == args->query_heads && shape[2] == 1 && IsRowLength(call, shape[3], *args);
   if (!fits) {
     Refuse(RefusalKind::kRuntimeError, "pse_shift must have the shape (1 or B, N, 1, S) = (1 or ",
-           args->batch, ", ", args->query_heads, ", 1, ", args->kv_length, "), but got ", ShapeText(shape),
-           ".");
+           args->batch, ", ", args->query_heads, ", 1, ", args->kv_length, OrMore(call), "), but got ",
+           ShapeText(shape), ".");
   }
   if (call.pse_shift.type != call.query.type) {
     Refuse(RefusalKind::kRuntimeError, "pse_shift must have the data type of query, ", call.query.type_name,
            ", but got ", call.pse_shift.type_name, ".");
   }
-  args->pse_head_stride = args->kv_length;
-  args->pse_batch_stride = shape[0] == 1 ? 0 : args->query_heads * args->kv_length;
+  args->pse_head_stride = shape[3];
+  args->pse_batch_stride = shape[0] == 1 ? 0 : shape[1] * shape[3];
 }
 
 void CheckMask(const OperatorCall &call, DecodeAttentionArgs *args) {
   if (!call.attn_mask.present()) return;
   const std::vector<int64_t> &shape = call.attn_mask.shape;
   const bool fits = shape.size() >= 2 && shape.size() <= 4 && shape.front() == args->batch &&
-                    shape.back() == args->kv_length &&
+                    IsRowLength(call, shape.back(), *args) &&
                     std::all_of(shape.begin() + 1, shape.end() - 1, [](int64_t size) { return size == 1; });
   if (!fits) {
     Refuse(RefusalKind::kRuntimeError,
            "attn_mask must have the shape (B, S), (B, 1, S) or (B, 1, 1, S) with B = ", args->batch,
-           " and S = ", args->kv_length, ", but got ", ShapeText(shape), ".");
+           " and S = ", args->kv_length, OrMore(call), ", but got ", ShapeText(shape), ".");
   }
-  args->mask_batch_stride = args->kv_length;
+  args->mask_batch_stride = shape.back();
 }
 
 void CheckLengthsShape(const OperatorCall &call, const DecodeAttentionArgs &args) {

@@ -5,6 +5,7 @@
 
 #include "element_types.h"
 #include "instruction_set.h"
+#include "split_plan.h"
 
 namespace ifa::cpu {
 namespace {
@@ -46,6 +47,31 @@ void CheckLengths(const DecodeAttentionArgs &args) {
   }
 }
 
+void CheckBlocks(const DecodeAttentionArgs &args) {
+  if (args.block_table == nullptr) {
+    return;
+  }
+  CheckCount("max_blocks", args.max_blocks);
+  CheckCount("block_size", args.block_size);
+  CheckCount("block_count", args.block_count);
+  if (args.max_blocks * args.block_size < args.kv_length) {
+    Refuse("max_blocks", std::to_string(args.max_blocks),
+           "at least kv_length / block_size, which are " + std::to_string(args.kv_length) + " and " +
+               std::to_string(args.block_size));
+  }
+  for (int64_t b = 0; b < args.batch; ++b) {
+    const int64_t needed = (LengthOf(args, b) + args.block_size - 1) / args.block_size;
+    for (int64_t i = 0; i < needed; ++i) {
+      const int64_t block = args.block_table[b * args.max_blocks + i];
+      if (block < 0 || block >= args.block_count) {
+        Refuse("block_table[" + std::to_string(b) + ", " + std::to_string(i) + "]", std::to_string(block),
+               "0 to " + std::to_string(args.block_count - 1) + ", a block of the cache, because batch " +
+                   std::to_string(b) + " has " + std::to_string(LengthOf(args, b)) + " positions");
+      }
+    }
+  }
+}
+
 std::string UsableNames() {
   std::string names;
   for (const auto isa :
@@ -82,6 +108,7 @@ void Validate(const DecodeAttentionArgs &args, const ExecutionOptions &options) 
   CheckPointer("value", args.value);
   CheckPointer("output", args.output);
   CheckLengths(args);
+  CheckBlocks(args);
   CheckOptions(options);
 }
 

@@ -106,9 +106,11 @@ class Problem:
     head_size: int
     dtype: str = "fp32"
     layout: str = "BNSD"
-    lengths: str = ""  # "", "one", "each", "zeros", "list", "int32"
+    lengths: str = ""  # "", "one", "each", "zeros", "full", "list", "int32"; a paged cache always has lengths
     mask: str = ""  # "", "bool2", "int8-3", "uint8-4", "all" (every position of the first sequence)
     pse: str = ""  # "", "one", "each"
+    paging: str = ""  # "", "own" (no block is used twice), "own-4d" (blocks in layout BNSD), "shared"
+    block_size: int = 0
     seed: int = 0
     magnitude: float = 1.0
     arrays: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -118,7 +120,8 @@ class Problem:
 
     def __str__(self) -> str:
         shape = (self.batch, self.heads, self.kv_heads, self.length, self.head_size)
-        features = (f"{name}={getattr(self, name)}" for name in ("lengths", "mask", "pse") if getattr(self, name))
+        names = ("lengths", "mask", "pse", "paging", "block_size")
+        features = (f"{name}={getattr(self, name)}" for name in names if getattr(self, name))
         return "-".join(["x".join(map(str, shape)), self.dtype, self.layout, *features])
 
     def _draw(self) -> dict[str, Any]:
@@ -130,25 +133,61 @@ class Problem:
 
         b, n, h, s, d = self.batch, self.heads, self.kv_heads, self.length, self.head_size
         bsh = self.layout == "BSH"
+        cache_bsh = self.paging != "own-4d" if self.paging else bsh
+        outer, positions = (self.cache_blocks, self.block_size) if self.paging else (b, s)
+        cache_shape = (outer, positions, h * d) if cache_bsh else (outer, h, positions, d)
         arrays: dict[str, Any] = {
             "query": normal(b, 1, n * d) if bsh else normal(b, n, 1, d),
-            "key": normal(b, s, h * d) if bsh else normal(b, h, s, d),
-            "value": normal(b, s, h * d) if bsh else normal(b, h, s, d),
+            "key": normal(*cache_shape),
+            "value": normal(*cache_shape),
         }
-        if self.lengths:
+        if self.lengths or self.paging:
             count = 1 if self.lengths == "one" else b
             arrays["actual_seq_lengths"] = rng.integers(0, s, count, endpoint=True)
             if self.lengths == "zeros":
                 arrays["actual_seq_lengths"][0] = 0
+            if self.lengths == "full":
+                arrays["actual_seq_lengths"][:] = s
+        # Rows of a paged cache may be longer than what the table has room for.
+        row = self.table_blocks * self.block_size + self.seed % 2 * 5 if self.paging else s
         if self.mask:
-            mask = rng.random((b, s)) < 0.4
+            mask = rng.random((b, row)) < 0.4
             if self.mask == "all":
                 mask[0] = True
             rank = {"bool2": 2, "int8-3": 3, "uint8-4": 4, "all": 2}[self.mask]
-            arrays["attn_mask"] = mask.reshape(b, *[1] * (rank - 2), s)
+            arrays["attn_mask"] = mask.reshape(b, *[1] * (rank - 2), row)
         if self.pse:
-            arrays["pse_shift"] = normal(1 if self.pse == "one" else b, n, 1, s)
+            arrays["pse_shift"] = normal(1 if self.pse == "one" else b, n, 1, row)
+        if self.paging:
+            arrays["block_table"] = self._draw_table(rng, arrays)
         return arrays
+
+    @property
+    def table_blocks(self) -> int:
+        """Columns of the block table: as many as the length needs, and sometimes one more."""
+        return -(-self.length // self.block_size) + self.seed % 2
+
+    @property
+    def cache_blocks(self) -> int:
+        every = self.batch * self.table_blocks
+        return 1 + every // 3 if self.paging == "shared" else every + 1
+
+    def _draw_table(self, rng: np.random.Generator, arrays: dict[str, Any]) -> np.ndarray:
+        """Draw a table with -1 where nothing is needed; rows that no sequence holds become NaN."""
+        shape = (self.batch, self.table_blocks)
+        shared = self.paging == "shared"
+        table = rng.integers(0, self.cache_blocks, shape) if shared else rng.permutation(self.cache_blocks)
+        table = table[: self.batch * self.table_blocks].reshape(shape).astype(np.int32)
+        lengths = np.broadcast_to(arrays["actual_seq_lengths"], self.batch)
+        used = np.zeros((self.cache_blocks, self.block_size), bool)
+        for sequence, length in enumerate(lengths):
+            for position in range(length):
+                used[table[sequence, position // self.block_size], position % self.block_size] = True
+            table[sequence, -(-length // self.block_size) :] = -1
+        for name in ("key", "value"):
+            by_block = arrays[name].transpose(0, 2, 1, 3) if self.paging == "own-4d" else arrays[name]
+            by_block[~used] = np.nan
+        return table
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -157,6 +196,7 @@ class Problem:
             "num_key_value_heads": self.kv_heads,
             "input_layout": self.layout,
             "scale_value": self.head_size**-0.5,
+            "block_size": self.block_size,
         }
 
     def arguments(self) -> dict[str, Any]:
@@ -179,6 +219,8 @@ class Problem:
                 arguments["actual_seq_lengths"] = [int(length) for length in lengths]
             else:
                 arguments["actual_seq_lengths"] = Tensor(lengths, ms.int32 if self.lengths == "int32" else ms.int64)
+        if "block_table" in self.arrays:
+            arguments["block_table"] = Tensor(self.arrays["block_table"])
         return arguments
 
     def expected(self) -> np.ndarray:
@@ -200,7 +242,7 @@ class Problem:
         if self.dtype == "fp32":
             assert relative_rms(output, expected) <= 5e-6
             return
-        slack = 1e-5 * np.abs(self.arrays["value"].astype(np.float64)).max()
+        slack = 1e-5 * np.nanmax(np.abs(self.arrays["value"].astype(np.float64)), initial=0)
         # The unit at the greater of both: rounding may have crossed a power of two.
         allowed = half_unit(np.maximum(np.abs(expected), np.abs(output)), self.dtype) + slack
         excess = np.abs(output - expected) - allowed

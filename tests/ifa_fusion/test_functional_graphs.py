@@ -84,6 +84,38 @@ def test_dynamic_batch_and_length(operator: str, dtype: str) -> None:
         problem.assert_solved_by(values_of(decoder(*inputs_of(problem))))
 
 
+@pytest.mark.parametrize("paging", ["own", "own-4d", "shared"])
+def test_dynamic_paged_cache(paging: str) -> None:
+    class Paged(nn.Cell):
+        def construct(self, query, key, value, lengths, table):
+            return ifa_fusion.incre_flash_attention(
+                query,
+                [key],
+                [value],
+                actual_seq_lengths=lengths,
+                block_table=table,
+                num_heads=4,
+                input_layout="BNSD",
+                scale_value=8**-0.5,
+                num_key_value_heads=2,
+                block_size=16,
+            )
+
+    network = Paged()
+    cache = dynamic(None, 2, None, 8) if paging == "own-4d" else dynamic(None, None, 16)
+    network.set_inputs(
+        *(dynamic(None, 4, 1, 8), cache, cache),
+        *(dynamic(None, dtype=ms.int64), dynamic(None, None, dtype=ms.int32)),
+    )
+    for seed, (batch, length) in enumerate([(2, 9), (1, 33), (3, 16)]):
+        problem = Problem(batch, 4, 2, length, 8, lengths="each", paging=paging, block_size=16, seed=seed)
+        inputs = inputs_of(problem)
+        table = problem.arguments()["block_table"]
+        problem.assert_solved_by(values_of(network(*inputs, table)))
+    with pytest.raises(RuntimeError, match="IncreFlashAttention: block_table must"):
+        network(*inputs, Tensor(np.zeros((batch, 20000), np.int32))).asnumpy()
+
+
 def test_dynamic_rank() -> None:
     decoder = Decoder()
     anything = Tensor(shape=None, dtype=ms.float32)

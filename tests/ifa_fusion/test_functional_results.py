@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from operator_problem import DTYPES, MODES, Problem, call
+from mindspore import Tensor
+from operator_problem import DTYPES, MODES, OPERATORS, Problem, call
 
 # (B, N, kvN, S, D): one of everything; odd sizes; groups of 1, 2, 4, 5, 8 and 64; the largest head; many keys
 SHAPES = [
@@ -47,14 +48,46 @@ def _grid() -> list[Problem]:
     ]
 
 
+PAGED_FEATURES = [
+    {"lengths": "full"},
+    {"lengths": "each"},
+    {"lengths": "full", "mask": "bool2", "pse": "one"},
+    {"lengths": "zeros", "mask": "all"},
+    {"lengths": "list", "pse": "each"},
+    {"lengths": "one", "mask": "uint8-4"},
+    {"lengths": "int32"},
+]
+
+
+def _paged_grid() -> list[Problem]:
+    """Every block size with lengths that fill the last block, fill all but one position, and one too many."""
+    combinations = itertools.product(
+        (16, 32, 48, 64, 128, 512),
+        (0, 1, -1),
+        (("BSH", "own"), ("BNSD", "own"), ("BNSD", "own-4d"), ("BSH", "shared")),
+    )
+    return [
+        Problem(
+            *(1 + index % 3, 6, (6, 2, 1)[index % 3], 2 * block_size + remainder, (64, 40, 128, 7)[index % 4]),
+            dtype=list(DTYPES)[index // 4 % 3],
+            layout=layout,
+            paging=paging,
+            block_size=block_size,
+            seed=index // 2,
+            **PAGED_FEATURES[index % len(PAGED_FEATURES)],
+        )
+        for index, (block_size, remainder, (layout, paging)) in enumerate(combinations)
+    ]
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid(), ids=str)
+@pytest.mark.parametrize("problem", _grid() + _paged_grid(), ids=str)
 def test_result_is_the_reference_rounded_once(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("ifa_fusion", mode, problem.arguments()))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid()[::5], ids=str)  # 5 meets every layout and type, of which there are 6
+@pytest.mark.parametrize("problem", _grid()[::5] + _paged_grid()[::5], ids=str)  # 5 meets every layout and type
 def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("mindspore", mode, problem.arguments()))
 
@@ -62,6 +95,8 @@ def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> No
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     kv_heads = draw(st.integers(1, 4))
+    layout = draw(st.sampled_from(["BSH", "BNSD"]))
+    paging = draw(st.sampled_from(["", "", "own", "shared", *(["own-4d"] if layout == "BNSD" else [])]))
     return Problem(
         batch=draw(st.integers(1, 4)),
         heads=kv_heads * draw(st.sampled_from([1, 2, 3, 4, 7, 8])),
@@ -69,10 +104,12 @@ def problems(draw: st.DrawFn) -> Problem:
         length=draw(st.integers(1, 200)),
         head_size=draw(st.integers(1, 160)),
         dtype=draw(st.sampled_from(sorted(DTYPES))),
-        layout=draw(st.sampled_from(["BSH", "BNSD"])),
-        lengths=draw(st.sampled_from(["", "one", "each", "zeros", "list", "int32"])),
+        layout=layout,
+        lengths=draw(st.sampled_from(["", "one", "each", "zeros", "full", "list", "int32"])),
         mask=draw(st.sampled_from(["", "bool2", "int8-3", "uint8-4", "all"])),
         pse=draw(st.sampled_from(["", "one", "each"])),
+        paging=paging,
+        block_size=16 * draw(st.integers(1, 8)) if paging else 0,
         seed=draw(st.integers(0, 2**32 - 1)),
     )
 
@@ -98,6 +135,20 @@ def test_positions_beyond_the_length_are_not_read(mode: str) -> None:
         problem.arrays["key"][sequence, :, length:] = np.nan
         problem.arrays["value"][sequence, :, length:] = np.inf
     np.testing.assert_allclose(call("ifa_fusion", mode, problem.arguments()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("wrong", [-1, 7, 2**31 - 1])
+def test_needed_block_that_is_not_in_the_cache_is_refused(wrong: int, operator: str, mode: str) -> None:
+    problem = Problem(2, 4, 2, 40, 8, lengths="full", paging="own", block_size=16)
+    arguments = problem.arguments()
+    table = problem.arrays["block_table"].copy()
+    table[1, 2] = wrong
+    with pytest.raises(RuntimeError, match=rf"block_table\[1, 2\] is {wrong}; it must be 0 to 6"):
+        call(operator, mode, {**arguments, "block_table": Tensor(table)})
+    problem.arrays["actual_seq_lengths"][1] = 32
+    problem.assert_solved_by(call(operator, mode, {**problem.arguments(), "block_table": Tensor(table)}))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,8 +9,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from operator_problem import MODES, call
+from operator_problem import ATTRIBUTES, MODES, call
 
+from ifa_fusion._operands import TensorSpec, operand_of
+from ifa_fusion._validation import Call, check_call
 from ifa_fusion.errors import IfaValueError
 
 
@@ -35,10 +37,30 @@ BNSD: dict[str, Any] = {
     "value": [tensor(2, 2, 5, 8)],
     "input_layout": "BNSD",
 }
+# 3 blocks of 16 positions, at most 2 for a sequence.
+PAGED: dict[str, Any] = {
+    **BSH,
+    "key": [tensor(3, 16, 16)],
+    "value": [tensor(3, 16, 16)],
+    "actual_seq_lengths": [5, 20],
+    "block_table": tensor(2, 2, dtype=ms.int32),
+    "block_size": 16,
+}
+PAGED_BNSD: dict[str, Any] = {
+    **PAGED,
+    "query": tensor(2, 4, 1, 8),
+    "key": [tensor(3, 2, 16, 8)],
+    "value": [tensor(3, 2, 16, 8)],
+    "input_layout": "BNSD",
+}
 
 
 def cache(*shape: int, dtype: Any = ms.float16) -> dict[str, Any]:
     return {"key": [tensor(*shape, dtype=dtype)], "value": [tensor(*shape, dtype=dtype)]}
+
+
+def table(*shape: int, dtype: Any = ms.int32) -> dict[str, Any]:
+    return {"block_table": tensor(*shape, dtype=dtype)}
 
 
 @dataclass
@@ -53,7 +75,8 @@ class Wrong:
 
     def __str__(self) -> str:
         what = "_".join(f"{name}={_brief(value)}" for name, value in self.change.items())
-        return f"row{self.row}-{self.base['input_layout']}-{what}"
+        paged = "-paged" if "block_table" in self.base else ""
+        return f"row{self.row}-{self.base['input_layout']}{paged}-{what}"
 
 
 def _brief(value: Any) -> str:
@@ -91,6 +114,10 @@ FAULTS = [
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": [1.0, 2.0]}),
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": (True, 2)}),
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": 3}),
+    Wrong(13, TypeError, "block_table", table(2, 2, dtype=ms.int64), PAGED),
+    Wrong(13, TypeError, "block_table", table(2, 2, dtype=ms.float16), PAGED),
+    Wrong(15, TypeError, "block_table", {"block_table": [[0, 1], [2, 0]]}, PAGED),
+    Wrong(15, TypeError, "block_table", {"block_table": 1}, PAGED),
     Wrong(15, TypeError, "key", {"key": BSH["key"][0]}),
     Wrong(15, TypeError, "value", {"value": BSH["value"][0]}),
     Wrong(15, TypeError, "key", {"key": None}),
@@ -173,6 +200,51 @@ FAULTS = [
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([6], ms.int32)}),
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([5, 2**40], ms.int64)}),
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([1, -(2**63)], ms.int64)}),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": [33]}, PAGED),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([1, 33], ms.int64)}, PAGED),
+    Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([-1], ms.int32)}, PAGED_BNSD),
+    *(
+        Wrong(39, RuntimeError, "block_size", {"block_size": size}, base)
+        for size in (0, -16, 8, 24, 528)
+        for base in (PAGED, PAGED_BNSD)
+    ),
+    Wrong(39, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": None}, PAGED),
+    Wrong(39, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": None}, PAGED_BNSD),
+    *(
+        Wrong(39, RuntimeError, "block_table", table(*shape), PAGED)
+        for shape in ((), (4,), (3, 2), (1, 2), (2, 0), (2, 1, 2), (2, 16385))
+    ),
+    Wrong(39, RuntimeError, "key", cache(3, 2, 16, 8), PAGED),
+    Wrong(39, RuntimeError, "key", cache(3, 2, 32, 8), PAGED_BNSD),
+    Wrong(39, RuntimeError, "key", cache(3, 32, 16), PAGED),
+    Wrong(39, RuntimeError, "key", cache(3, 32, 16), PAGED_BNSD),
+    Wrong(39, RuntimeError, "key", {
+        "query": tensor(2, 1, 256 * 257), **cache(1, 16, 256 * 257), "num_heads": 256, "num_key_value_heads": 0},
+        PAGED),
+    Wrong(39, RuntimeError, "attn_mask", {"attn_mask": tensor(2, 31, dtype=ms.bool_)}, PAGED),
+    Wrong(39, RuntimeError, "attn_mask", {"attn_mask": tensor(3, 32, dtype=ms.bool_)}, PAGED),
+    Wrong(39, RuntimeError, "attn_mask", {"attn_mask": tensor(2, 2, 32, dtype=ms.bool_)}, PAGED_BNSD),
+    Wrong(39, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 31)}, PAGED),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(2, 2, 1, 32)}, PAGED_BNSD),
+    Wrong(26, RuntimeError, "key", cache(3, 4, 16, 8), PAGED_BNSD),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 2, 32)}, PAGED),
+    Wrong(27, RuntimeError, "query", {"query": tensor(2, 4, 2, 8)}, PAGED_BNSD),
+    Wrong(18, IfaValueError, "num_heads", {"num_heads": 3, "num_key_value_heads": 1}, PAGED),
+    Wrong(19, IfaValueError, "num_heads", {**cache(3, 16, 24), "num_key_value_heads": 3}, PAGED),
+    Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": [1, 2, 3]}, PAGED),
+    Wrong(20, RuntimeError, "num_key_value_heads", cache(3, 16, 17), PAGED),
+    Wrong(21, RuntimeError, "num_heads", {"num_heads": 0}, PAGED),
+    *(
+        Wrong(28, RuntimeError, "key", cache(*shape), base)
+        for shape in ((), (16, 16), (3, 1, 2, 16, 8))
+        for base in (PAGED, PAGED_BNSD)
+    ),
+    Wrong(29, RuntimeError, "value", {"value": [tensor(2, 16, 16)]}, PAGED),
+    Wrong(29, RuntimeError, "value", {"value": [tensor(3, 16, 16)]}, PAGED_BNSD),
+    Wrong(32, RuntimeError, "key", cache(3, 16, 24), PAGED),
+    Wrong(32, RuntimeError, "key", cache(3, 2, 16, 16), PAGED_BNSD),
+    Wrong(33, RuntimeError, "key", cache(3, 16, 16, dtype=ms.bfloat16), PAGED),
+    Wrong(0, RuntimeError, "key", cache(0, 16, 16), PAGED),
     Wrong(0, RuntimeError, "query", {"query": tensor(0, 1, 32)}),
     Wrong(0, RuntimeError, "query", {"query": tensor(2, 1, 0)}),
     Wrong(0, RuntimeError, "key", cache(2, 0, 16)),
@@ -184,7 +256,6 @@ UNSUPPORTED = [
     ("quant_offset2", {"quant_offset2": tensor(1, dtype=ms.float32)}),
     ("antiquant_scale", {"antiquant_scale": tensor(2, 16)}),
     ("antiquant_offset", {"antiquant_offset": tensor(2, 16)}),
-    ("block_table", {"block_table": tensor(2, 3, dtype=ms.int32), "block_size": 16}),
     ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int64)}),
     ("key", cache(2, 5, 16, dtype=ms.int8)),
 ]
@@ -218,7 +289,7 @@ def test_argument_that_is_not_supported_yet_is_named(name: str, change: dict[str
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("base", [BSH, BNSD], ids=["BSH", "BNSD"])
+@pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD], ids=["BSH", "BNSD", "paged-BSH", "paged-BNSD"])
 def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:
     assert call("ifa_fusion", mode, base).shape == base["query"].shape
 
@@ -234,6 +305,19 @@ def test_type_fault_comes_before_shape_fault(mode: str) -> None:
 def test_operator_works_after_a_refused_call(mode: str) -> None:
     refusal(mode, {**BSH, "actual_seq_lengths": Tensor([9], ms.int64)})
     assert call("ifa_fusion", mode, BSH).shape == (2, 1, 32)
+
+
+def test_largest_paged_cache() -> None:
+    arguments = {name: operand_of(None) for name in Call.__slots__}
+    arguments.update({name: operand_of(value) for name, value in {**ATTRIBUTES, **PAGED}.items()})
+
+    def with_blocks(blocks: int) -> Call:
+        caches = (TensorSpec(ms.float16, (blocks, 16, 16)),)
+        return Call(**{**arguments, "key": caches, "value": caches})
+
+    check_call(with_blocks(2**23 - 1))
+    with pytest.raises(RuntimeError, match="'key' must be of at most 2147483647 elements"):
+        check_call(with_blocks(2**23))
 
 
 def test_value_error_of_the_document_is_caught_as_the_runtime_error_of_mindspore() -> None:

@@ -24,8 +24,11 @@ MODES = {"pynative": ms.PYNATIVE_MODE, "graph": ms.GRAPH_MODE}
 class Attention(nn.Cell):
     """Constants in a Cell, tensors from outside."""
 
-    def __init__(self, num_heads: int, num_key_value_heads: int, input_layout: str, inner_precise: int) -> None:
+    def __init__(
+        self, num_heads: int, num_key_value_heads: int, input_layout: str, inner_precise: int, block_size: int
+    ) -> None:
         super().__init__()
+        self.block_size = block_size
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads
         self.input_layout = input_layout
@@ -48,6 +51,7 @@ class Attention(nn.Cell):
             input_layout=self.input_layout,
             num_key_value_heads=self.num_key_value_heads,
             inner_precise=self.inner_precise,
+            block_size=self.block_size,
         )
 
 
@@ -65,6 +69,13 @@ VALID: dict[str, Any] = {
     "num_heads": 4,
     "num_key_value_heads": 2,
 }
+# Laid over VALID: 3 blocks of 16 positions, at most 2 for a sequence.
+PAGED: dict[str, Any] = {
+    **cache(3, 16, 16),
+    "actual_seq_lengths": Tensor([5, 20], ms.int64),
+    "block_table": tensor(2, 2, dtype=ms.int32),
+    "block_size": 16,
+}
 TENSORS = (
     *("query", "key", "value", "attn_mask", "actual_seq_lengths", "pse_shift"),
     *("dequant_scale1", "quant_scale2", "antiquant_scale", "block_table", "kv_padding_size"),
@@ -80,6 +91,7 @@ def run(mode: str, change: dict[str, Any]) -> np.ndarray:
             arguments["num_key_value_heads"],
             arguments.get("input_layout", "BSH"),
             arguments.get("inner_precise", 1),
+            arguments.get("block_size", 0),
         )
         return network(*(arguments.get(name) for name in TENSORS)).asnumpy()
     finally:
@@ -131,7 +143,47 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("dequant_scale1", {"dequant_scale1": tensor(1)}),
     ("quant_scale2", {"quant_scale2": tensor(1)}),
     ("antiquant_scale", {"antiquant_scale": tensor(2, 16, dtype=ms.float16)}),
-    ("block_table", {"block_table": tensor(2, 3, dtype=ms.int32)}),
+    ("block_size", {**PAGED, "block_size": 0}),
+    ("block_size", {**PAGED, "block_size": 24}),
+    ("block_size", {**PAGED, "block_size": -(2**63)}),
+    ("block_size", {**PAGED, **cache(3, 1024, 16), "block_size": 1024}),
+    ("block_table", {**PAGED, "block_table": tensor(2, 2, dtype=ms.int64)}),
+    ("block_table", {**PAGED, "block_table": tensor(dtype=ms.int32)}),
+    ("block_table", {**PAGED, "block_table": tensor(4, dtype=ms.int32)}),
+    ("block_table", {**PAGED, "block_table": tensor(3, 2, dtype=ms.int32)}),
+    ("block_table", {**PAGED, "block_table": tensor(2, 0, dtype=ms.int32)}),
+    ("block_table", {**PAGED, "block_table": tensor(2, 16385, dtype=ms.int32)}),
+    ("block_table", {**PAGED, "block_table": Tensor([[3, 0], [0, 0]], ms.int32)}),
+    ("block_table", {**PAGED, "block_table": Tensor([[0, -1], [0, -1]], ms.int32)}),
+    ("actual_seq_lengths", {**PAGED, "actual_seq_lengths": None}),
+    ("actual_seq_lengths", {**PAGED, "actual_seq_lengths": Tensor([5, 33], ms.int64)}),
+    ("actual_seq_lengths", {**PAGED, "actual_seq_lengths": tensor(3, dtype=ms.int64)}),
+    ("key", {**PAGED, **cache(3, 2, 16, 8)}),
+    ("key", {**PAGED, **cache(3, 16)}),
+    ("key", {**PAGED, **cache()}),
+    ("key", {**PAGED, **cache(3, 16, 24)}),
+    ("key", {**PAGED, **cache(3, 32, 16)}),
+    ("key", {**PAGED, **cache(0, 16, 16)}),
+    (
+        "key",
+        {
+            **PAGED,
+            "query": tensor(2, 1, 256 * 257),
+            **cache(1, 16, 256 * 257),
+            "num_heads": 256,
+            "num_key_value_heads": 256,
+        },
+    ),
+    ("key", {**PAGED, "input_layout": "BNSD", "query": tensor(2, 4, 1, 8), **cache(3, 4, 16, 8)}),
+    ("key", {**PAGED, "input_layout": "BNSD", "query": tensor(2, 4, 1, 8), **cache(3, 2, 32, 8)}),
+    ("value", {**PAGED, "value": [tensor(2, 16, 16)]}),
+    ("query", {**PAGED, "query": tensor(2, 32)}),
+    ("query", {**PAGED, "query": tensor(2, 2, 32)}),
+    ("mask", {**PAGED, "attn_mask": tensor(2, 31, dtype=ms.bool_)}),
+    ("mask", {**PAGED, "attn_mask": tensor(1, 32, dtype=ms.bool_)}),
+    ("pse_shift", {**PAGED, "pse_shift": tensor(1, 4, 1, 31)}),
+    ("num_heads", {**PAGED, "num_heads": 0}),
+    ("num_heads", {**PAGED, "num_heads": 3}),
     ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int64)}),
 ]
 

@@ -34,15 +34,18 @@ int main(int argc, char **argv) {
     const char *name;
     void (*run)();
   } groups[] = {
-      {"validation", TestValidation}, {"plan", TestPlan},
-      {"process", TestProcess},  // before those that start threads, so that its first fork() is of a fresh
-                                 // process
-      {"behaviour", TestBehaviour},   {"shapes", TestShapes},
+      {"validation", TestValidation},
+      {"plan", TestPlan},
+      // Before those that start threads, so that its first fork() is of a fresh process.
+      {"process", TestProcess},
+      {"behaviour", TestBehaviour},
+      {"shapes", TestShapes},
+      {"paging", TestPaging},
   };
   for (int i = 1; i < argc; ++i) {
     if (std::none_of(std::begin(groups), std::end(groups),
                      [&](const auto &group) { return std::strcmp(group.name, argv[i]) == 0; })) {
-      std::fprintf(stderr, "'%s' is no group; allowed: validation, plan, process, behaviour, shapes.\n",
+      std::fprintf(stderr, "'%s' is no group; allowed: validation, plan, process, behaviour, shapes, paging.\n",
                    argv[i]);
       return 2;
     }

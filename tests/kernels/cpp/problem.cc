@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 
@@ -93,20 +94,29 @@ std::string ProblemSpec::Name() const {
          " D=" + std::to_string(head_size) + " layout=" + std::to_string(static_cast<int>(layout)) +
          " lengths=" + std::to_string(static_cast<int>(lengths)) +
          " mask=" + std::to_string(static_cast<int>(mask)) + " pse=" + std::to_string(static_cast<int>(pse)) +
+         " paging=" + std::to_string(static_cast<int>(paging)) + "x" + std::to_string(block_size) +
          " seed=" + std::to_string(seed);
 }
 
 Problem::Problem(const ProblemSpec &spec)
     : spec_(spec), heads_(spec.kv_heads * spec.group), element_(SizeOf(spec.dtype)) {
-  const int64_t rows = spec.batch * spec.kv_heads * spec.kv_length;
+  std::mt19937_64 random(spec.seed);
+  DrawLengths(&random);
+  const bool paged = spec.paging != Paging::kNone;
+  if (paged) {
+    DrawBlocks(&random);
+  }
+  // (outer, position): (batch, S), or (block, position within).
+  const int64_t outer = paged ? block_count_ : spec.batch;
+  const int64_t positions = paged ? spec.block_size : spec.kv_length;
+  const int64_t rows = outer * spec.kv_heads * positions;
   const int64_t row = spec.head_size + (spec.layout == Layout::kPaddedRows ? 3 : 0);
   if (spec.layout == Layout::kBsh) {
-    kv_strides_ = {spec.kv_length * spec.kv_heads * row, row, spec.kv_heads * row};
+    kv_strides_ = {positions * spec.kv_heads * row, row, spec.kv_heads * row};
   } else {
-    kv_strides_ = {spec.kv_heads * spec.kv_length * row, spec.kv_length * row, row};
+    kv_strides_ = {spec.kv_heads * positions * row, positions * row, row};
   }
   const auto buffer = [&](int64_t bytes) { return GuardedBuffer(static_cast<size_t>(bytes), spec.guard); };
-  std::mt19937_64 random(spec.seed);
   std::normal_distribution<double> normal;
   const auto fill = [&](GuardedBuffer *tensor, int64_t elements) {
     *tensor = buffer(elements * element_);
@@ -119,17 +129,8 @@ Problem::Problem(const ProblemSpec &spec)
   fill(&query_, spec.batch * heads_ * spec.head_size);
   fill(&key_, kv_elements);
   fill(&value_, kv_elements);
+  SpoilUnusedRows();
   output_ = buffer(spec.batch * heads_ * spec.head_size * element_);
-  if (spec.lengths != Lengths::kNone) {
-    lengths_ = buffer(spec.batch * 8);
-    for (int64_t b = 0; b < spec.batch; ++b) {
-      const auto some = static_cast<int64_t>(1 + random() % static_cast<uint64_t>(spec.kv_length));
-      lengths()[b] = spec.lengths == Lengths::kFull ? spec.kv_length : some;
-    }
-    if (spec.lengths == Lengths::kWithZero) {
-      lengths()[random() % static_cast<uint64_t>(spec.batch)] = 0;
-    }
-  }
   if (spec.mask != Mask::kNone) {
     mask_ = buffer(spec.batch * spec.kv_length);
     for (int64_t b = 0; b < spec.batch; ++b) {
@@ -159,11 +160,87 @@ Problem::Problem(const ProblemSpec &spec)
   }
 }
 
+int64_t Problem::LengthOf(int64_t batch) const {
+  return lengths() == nullptr ? spec_.kv_length : lengths()[batch];
+}
+
+void Problem::DrawLengths(std::mt19937_64 *random) {
+  if (spec_.lengths == Lengths::kNone) {
+    return;
+  }
+  lengths_ = GuardedBuffer(static_cast<size_t>(spec_.batch) * 8, spec_.guard);
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    const auto some = static_cast<int64_t>(1 + (*random)() % static_cast<uint64_t>(spec_.kv_length));
+    lengths()[b] = spec_.lengths == Lengths::kFull ? spec_.kv_length : some;
+  }
+  if (spec_.lengths == Lengths::kWithZero) {
+    lengths()[(*random)() % static_cast<uint64_t>(spec_.batch)] = 0;
+  }
+}
+
+// Every block that is needed, in random order, and in the other entries what must not be used.
+void Problem::DrawBlocks(std::mt19937_64 *random) {
+  const auto needed = [&](int64_t b) { return (LengthOf(b) + spec_.block_size - 1) / spec_.block_size; };
+  int64_t all_needed = 0;
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    all_needed += needed(b);
+  }
+  const bool shared = spec_.paging == Paging::kSharedBlocks;
+  block_count_ = shared ? 1 + all_needed / 3 : std::max<int64_t>(1, all_needed);
+  max_blocks_ =
+      (spec_.kv_length + spec_.block_size - 1) / spec_.block_size + static_cast<int64_t>((*random)() % 3);
+  std::vector<int32_t> unused(static_cast<size_t>(block_count_));
+  std::iota(unused.begin(), unused.end(), 0);
+  std::shuffle(unused.begin(), unused.end(), *random);
+  block_table_ = GuardedBuffer(static_cast<size_t>(spec_.batch * max_blocks_) * 4, spec_.guard);
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    for (int64_t i = 0; i < max_blocks_; ++i) {
+      int32_t &block = block_table()[b * max_blocks_ + i];
+      if (i >= needed(b)) {
+        block = (*random)() % 2 == 0 ? -1 : std::numeric_limits<int32_t>::max();
+      } else if (shared) {
+        block = static_cast<int32_t>((*random)() % static_cast<uint64_t>(block_count_));
+      } else {
+        block = unused.back();
+        unused.pop_back();
+      }
+    }
+  }
+}
+
+// NaN in the rows of a paged cache that no sequence holds: whoever reads one fails.
+void Problem::SpoilUnusedRows() {
+  if (spec_.paging == Paging::kNone) {
+    return;
+  }
+  std::vector<bool> used(static_cast<size_t>(block_count_ * spec_.block_size));
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    for (int64_t j = 0; j < LengthOf(b); ++j) {
+      const int64_t block = block_table()[b * max_blocks_ + j / spec_.block_size];
+      used[static_cast<size_t>(block * spec_.block_size + j % spec_.block_size)] = true;
+    }
+  }
+  for (int64_t row = 0; row < block_count_ * spec_.block_size; ++row) {
+    for (int64_t i = 0; i < spec_.kv_heads * spec_.head_size && !used[static_cast<size_t>(row)]; ++i) {
+      const int64_t offset = row / spec_.block_size * kv_strides_.batch +
+                             i / spec_.head_size * kv_strides_.head +
+                             row % spec_.block_size * kv_strides_.position + i % spec_.head_size;
+      FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(key_, offset));
+      FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(value_, offset));
+    }
+  }
+}
+
 std::byte *Problem::Element(const GuardedBuffer &buffer, int64_t offset) const {
   return buffer.data() + offset * element_;
 }
 
 int64_t Problem::KvOffset(int64_t batch, int64_t kv_head, int64_t position) const {
+  if (spec_.paging != Paging::kNone) {
+    const int64_t block = block_table()[batch * max_blocks_ + position / spec_.block_size];
+    return block * kv_strides_.batch + kv_head * kv_strides_.head +
+           position % spec_.block_size * kv_strides_.position;
+  }
   return batch * kv_strides_.batch + kv_head * kv_strides_.head + position * kv_strides_.position;
 }
 
@@ -206,6 +283,10 @@ DecodeAttentionArgs Problem::Args() {
   args.pse_batch_stride = pse_batch_stride_;
   args.pse_head_stride = spec_.kv_length;
   args.lengths = lengths();
+  args.block_table = block_table();
+  args.max_blocks = max_blocks_;
+  args.block_size = spec_.block_size;
+  args.block_count = block_count_;
   return args;
 }
 
@@ -218,7 +299,7 @@ std::vector<double> Problem::Reference() const {
   std::vector<double> query(static_cast<size_t>(size));
   std::vector<double> score(static_cast<size_t>(spec_.kv_length));
   for (int64_t b = 0; b < spec_.batch; ++b) {
-    const int64_t length = lengths() == nullptr ? spec_.kv_length : lengths()[b];
+    const int64_t length = LengthOf(b);
     for (int64_t h = 0; h < spec_.kv_heads; ++h) {
       for (int64_t i = 0; i < length * size; ++i) {
         const int64_t offset = KvOffset(b, h, i / size) + i % size;
@@ -260,6 +341,14 @@ std::vector<double> Problem::Reference() const {
     }
   }
   return result;
+}
+
+std::vector<double> Problem::Output() const {
+  std::vector<double> output(static_cast<size_t>(spec_.batch * heads_ * spec_.head_size));
+  for (size_t i = 0; i < output.size(); ++i) {
+    output[i] = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+  }
+  return output;
 }
 
 std::string Problem::Compare(const std::vector<double> &reference) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,10 @@ enum class Lengths { kNone, kFull, kRandom, kWithZero };
 enum class Mask { kNone, kPrefix, kSuffix, kRandom, kSparse, kAll };
 enum class Pse { kNone, kPerBatch, kShared, kMinusInfinity, kLowest };
 
+/// The blocks of a paged cache: every one used once, in random order; or few, which batches and positions
+/// share.
+enum class Paging { kNone, kOwnBlocks, kSharedBlocks };
+
 struct ProblemSpec {
   DataType dtype = DataType::kFloat32;
   int64_t batch = 1;
@@ -26,6 +31,8 @@ struct ProblemSpec {
   Lengths lengths = Lengths::kNone;
   Mask mask = Mask::kNone;
   Pse pse = Pse::kNone;
+  Paging paging = Paging::kNone;
+  int64_t block_size = 16;
   GuardedBuffer::Guard guard = GuardedBuffer::Guard::kBehind;
   uint64_t seed = 1;
 
@@ -47,6 +54,7 @@ class Problem {
   void SetPse(int64_t batch, int64_t head, int64_t position, double x);
   uint8_t *mask() const { return reinterpret_cast<uint8_t *>(mask_.data()); }
   int64_t *lengths() const { return reinterpret_cast<int64_t *>(lengths_.data()); }
+  int32_t *block_table() const { return reinterpret_cast<int32_t *>(block_table_.data()); }
 
   /// Arguments that point into this problem's memory; the output is filled with a number that no result
   /// holds.
@@ -54,6 +62,9 @@ class Problem {
 
   /// (B, N, D) in float64, from the elements as stored.
   std::vector<double> Reference() const;
+
+  /// (B, N, D), what the output holds.
+  std::vector<double> Output() const;
 
   /// Empty when the output agrees: fp32 within 5e-6 relative RMS, fp16 and bf16 within one rounding of each
   /// element.
@@ -64,6 +75,10 @@ class Problem {
 
  private:
   std::byte *Element(const GuardedBuffer &buffer, int64_t offset) const;
+  int64_t LengthOf(int64_t batch) const;
+  void DrawLengths(std::mt19937_64 *random);
+  void DrawBlocks(std::mt19937_64 *random);
+  void SpoilUnusedRows();
   int64_t KvOffset(int64_t batch, int64_t kv_head, int64_t position) const;
 
   ProblemSpec spec_;
@@ -71,7 +86,9 @@ class Problem {
   int64_t element_;
   Strides kv_strides_;
   int64_t pse_batch_stride_ = 0;
-  GuardedBuffer query_, key_, value_, output_, mask_, pse_, lengths_;
+  int64_t max_blocks_ = 0;
+  int64_t block_count_ = 0;
+  GuardedBuffer query_, key_, value_, output_, mask_, pse_, lengths_, block_table_;
 };
 
 /// Every instruction set that this machine runs.

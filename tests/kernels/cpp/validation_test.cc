@@ -18,6 +18,15 @@ struct Case {
 const InstructionSet kNoInstructionSet = static_cast<InstructionSet>(77);
 const int64_t kLengthsTooLong[] = {4, 11};
 const int64_t kLengthsNegative[] = {-1, 10};
+const int32_t kBlocks[] = {0, 1};
+
+// One block of 16 positions for each of the two sequences.
+void Page(DecodeAttentionArgs *args) {
+  args->block_table = kBlocks;
+  args->max_blocks = 1;
+  args->block_size = 16;
+  args->block_count = 2;
+}
 
 std::vector<Case> Cases() {
   using Args = DecodeAttentionArgs;
@@ -50,6 +59,36 @@ std::vector<Case> Cases() {
       {"length negative",
        [](Args *a, Options *) { a->lengths = kLengthsNegative; },
        {"lengths[0] is -1", "0 to"}},
+      {"max_blocks too few",
+       [](Args *a, Options *) {
+         Page(a);
+         a->block_size = 4;
+       },
+       {"max_blocks is 1", "kv_length / block_size", "10 and 4"}},
+      {"max_blocks 0",
+       [](Args *a, Options *) {
+         Page(a);
+         a->max_blocks = 0;
+       },
+       {"max_blocks is 0", "1 to"}},
+      {"block_size 0",
+       [](Args *a, Options *) {
+         Page(a);
+         a->block_size = 0;
+       },
+       {"block_size is 0", "1 to"}},
+      {"block_count 0",
+       [](Args *a, Options *) {
+         Page(a);
+         a->block_count = 0;
+       },
+       {"block_count is 0", "1 to"}},
+      {"block behind the cache",
+       [](Args *a, Options *) {
+         Page(a);
+         a->block_count = 1;
+       },
+       {"block_table[1, 0] is 1", "0 to 0", "batch 1", "10 positions"}},
       {"threads negative", [](Args *, Options *o) { o->threads = -1; }, {"threads is -1"}},
       {"isa unknown", [](Args *, Options *o) { o->isa = &kNoInstructionSet; }, {"isa is", "portable"}},
   };
