@@ -70,9 +70,9 @@ def incre_flash_attention(
         s_j = \text{scale\_value} \cdot (q_n \cdot k_{h,j}) + \text{pse\_shift}_{n,j}, \qquad
         out_n = \sum_j \mathrm{softmax}_j(s) \, v_{h,j}
 
-    over the positions :math:`j < \text{actual\_seq\_lengths}_b`, where :math:`s_j` is replaced by
-    :math:`-10^{12}` at the positions that ``attn_mask`` hides. A length of 0 gives zeros; a row in which
-    every position is hidden gives the mean of its values.
+    over the positions :math:`j < \text{actual\_seq\_lengths}_b` (others with ``kv_padding_size``), where
+    :math:`s_j` is replaced by :math:`-10^{12}` at the positions that ``attn_mask`` hides. A length of 0 gives
+    zeros; a row in which every position is hidden gives the mean of its values.
 
     B is the batch size, N is ``num_heads``, kvN is ``num_key_value_heads`` (N if that is 0), S the length of
     the cache, D the head size, H = N * D and kvH = kvN * D.
@@ -113,16 +113,19 @@ def incre_flash_attention(
         num_key_value_heads: kvN, a divisor of N; 0 means N.
         block_size: Positions of a block, a multiple of 16 up to 512; not used without ``block_table``.
         inner_precise: 0 (high precision) or 1 (high performance); on a CPU both compute the same.
-        kv_padding_size: Left padding of the cache. Not supported yet.
+        kv_padding_size: Makes the cache left-padded: the valid positions of a sequence end before the last
+            ``kv_padding_size`` ones, at :math:`S - \max(\text{kv\_padding\_size}, 0)`, instead of starting at
+            0. A sequence for which that leaves too few positions gives zeros. Int64 of shape :math:`()` or
+            :math:`(1,)`. Ignored without ``actual_seq_lengths`` and with ``block_table``.
 
     Returns:
         A Tensor of the shape and data type of ``query``.
 
     Raises:
-        TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths`` or ``block_table`` has
-            another data type than above; ``key`` and ``value`` differ in data type, or are not a list or
-            tuple of Tensors; ``scale_value`` is not a float, ``input_layout`` not a str, one of the other
-            attributes not an int; ``quant_scale1`` is not a Tensor of Float32.
+        TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths``, ``block_table`` or
+            ``kv_padding_size`` has another data type than above; ``key`` and ``value`` differ in data type,
+            or are not a list or tuple of Tensors; ``scale_value`` is not a float, ``input_layout`` not a str,
+            one of the other attributes not an int; ``quant_scale1`` is not a Tensor of Float32.
         ValueError: ``input_layout`` is another str; the size of ``actual_seq_lengths`` is not 1 or B; H is
             not a multiple of ``num_heads``; ``num_heads`` is not a multiple of ``num_key_value_heads``. All
             but the first are an :class:`~ifa_fusion.errors.IfaValueError`, which is a RuntimeError as well.

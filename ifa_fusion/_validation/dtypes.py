@@ -21,6 +21,7 @@ def check_dtypes(call: Call) -> None:
     if isinstance(call.actual_seq_lengths, TensorSpec):
         _check_dtype("actual_seq_lengths", call.actual_seq_lengths, _LENGTH_TYPES)
     _check_dtype("block_table", call.block_table, (mstype.int32,))
+    _check_dtype("kv_padding_size", call.kv_padding_size, (mstype.int64,))
     key, value = tensor_of(call.key), tensor_of(call.value)
     for name, operand in (("key", key), ("value", value)):
         _check_dtype(name, operand, _float_types(operand))

@@ -42,7 +42,10 @@ def _check_tensor_kinds(call: Call) -> None:
             continue
         if not isinstance(operand, tuple) or not all(isinstance(element, TensorSpec) for element in operand):
             refuse(TypeError, name, "a list or tuple of one Tensor", text_of(operand))
-    for name in ("attn_mask", "pse_shift", "dequant_scale1", "dequant_scale2", "quant_scale1", "block_table"):
+    for name in (
+        *("attn_mask", "pse_shift", "dequant_scale1", "dequant_scale2", "quant_scale1"),
+        *("block_table", "kv_padding_size"),
+    ):
         operand = getattr(call, name)
         if operand is not None and not isinstance(operand, TensorSpec):
             refuse(TypeError, name, "a Tensor or None", text_of(operand))

@@ -72,6 +72,7 @@ def check_shapes(call: Call) -> None:
     _check_pse_shift(call.pse_shift, sizes)
     _check_mask(call.attn_mask, sizes)
     _check_lengths(call.actual_seq_lengths, sizes)
+    _check_padding(call.kv_padding_size)
     _check_key_and_value(key, value, sizes)
     _check_limits(sizes)
 
@@ -177,6 +178,11 @@ def _check_lengths(lengths: Operand, sizes: _Sizes) -> None:
 def _known_lengths(lengths: Operand) -> Iterator[tuple[int, int]]:
     if isinstance(lengths, tuple):
         yield from ((index, length) for index, length in enumerate(lengths) if is_int(length))
+
+
+def _check_padding(padding: TensorSpec | None) -> None:
+    if padding is not None and padding.shape not in (None, (), (1,), (UNKNOWN_DIMENSION,)):
+        refuse(RuntimeError, "kv_padding_size", "of shape () or (1,)", f"shape {padding.shape}")
 
 
 def _check_key_and_value(key: TensorSpec | None, value: TensorSpec | None, sizes: _Sizes) -> None:

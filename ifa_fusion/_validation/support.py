@@ -20,7 +20,7 @@ def check_reserved(call: Call) -> None:
 
 def check_supported(call: Call) -> None:
     """Refuse what the operator defines and the CPU kernel does not compute yet."""
-    for name in ("quant_scale2", "quant_offset2", "antiquant_scale", "antiquant_offset", "kv_padding_size"):
+    for name in ("quant_scale2", "quant_offset2", "antiquant_scale", "antiquant_offset"):
         if getattr(call, name) is not None:
             raise NotImplementedError(f"incre_flash_attention: '{name}' is not supported yet; it must be None.")
     for name in ("key", "value"):

@@ -148,8 +148,9 @@ class Call {
     const bool skipped = args_.mask != nullptr && task.skip_masked;
     if (skipped &&
         !std::all_of(total.max, total.max + heads_, [](float max) { return max > kMaskedMatterBelow; })) {
-      kernels_.attend(group, KvWalker(args_, task.batch, task.kv_head, 0, LengthOf(args_, task.batch), false),
-                      total, scratch);
+      const PositionRange all = PositionsOf(args_, task.batch);
+      kernels_.attend(group, KvWalker(args_, task.batch, task.kv_head, all.first, all.last, false), total,
+                      scratch);
     }
     kernels_.write(group, total);
   }

@@ -54,6 +54,10 @@ struct DecodeAttentionArgs {
 
   const int64_t *lengths = nullptr;  ///< optional, B values in [0, S]; positions beyond are not read
 
+  /// Optional, B values: the position at which the `length` positions of a batch start. A negative one gives
+  /// a row of zeros.
+  const int64_t *starts = nullptr;
+
   /// Optional (B, max_blocks). Entries behind those that the lengths need are not read; blocks may be shared.
   const int32_t *block_table = nullptr;
   int64_t max_blocks = 0;   ///< max_blocks * block_size >= S

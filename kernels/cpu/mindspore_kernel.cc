@@ -38,6 +38,7 @@ constexpr size_t kMaskIndex = 3;
 constexpr size_t kLengthsIndex = 4;
 constexpr size_t kPseShiftIndex = 5;
 constexpr size_t kBlockTableIndex = 13;
+constexpr size_t kPaddingIndex = 14;
 constexpr size_t kNumHeadsIndex = 15;
 constexpr size_t kLayoutIndex = 16;
 constexpr size_t kScaleIndex = 17;
@@ -207,6 +208,11 @@ void Run(const KernelTensors &inputs, KernelTensor *output) {
     lengths = cpu::ReadLengths(call.actual_seq_lengths,
                                MemoryOf(*inputs[kLengthsIndex], "actual_seq_lengths"), args);
     args.lengths = lengths.data();
+  }
+  std::vector<int64_t> starts;
+  if (cpu::IsLeftPadded(call)) {
+    starts = cpu::ReadStarts(MemoryOf(*inputs[kPaddingIndex], "kv_padding_size"), lengths, args);
+    args.starts = starts.data();
   }
   if (call.block_table.present()) {
     args.block_table = static_cast<const int32_t *>(MemoryOf(*inputs[kBlockTableIndex], "block_table"));

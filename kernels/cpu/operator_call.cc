@@ -61,9 +61,10 @@ void RefuseReserved(const OperatorCall &call) {
 /// What the operator takes and this kernel does not compute.
 void RefuseUnsupported(const OperatorCall &call) {
   const std::pair<const char *, const Operand *> unsupported[] = {
-      {"quant_scale2", &call.quant_scale2},       {"quant_offset2", &call.quant_offset2},
-      {"antiquant_scale", &call.antiquant_scale}, {"antiquant_offset", &call.antiquant_offset},
-      {"kv_padding_size", &call.kv_padding_size},
+      {"quant_scale2", &call.quant_scale2},
+      {"quant_offset2", &call.quant_offset2},
+      {"antiquant_scale", &call.antiquant_scale},
+      {"antiquant_offset", &call.antiquant_offset},
   };
   for (const auto &[name, operand] : unsupported) {
     if (operand->present()) {
@@ -85,6 +86,7 @@ void CheckTypes(const OperatorCall &call) {
   RequireType("actual_seq_lengths", call.actual_seq_lengths, {OperandType::kInt32, OperandType::kInt64},
               "Int32 or Int64");
   RequireType("block_table", call.block_table, {OperandType::kInt32}, "Int32");
+  RequireType("kv_padding_size", call.kv_padding_size, {OperandType::kInt64}, "Int64");
   const std::pair<const char *, const Operand *> required[] = {
       {"key", &call.key}, {"value", &call.value}, {"query", &call.query}};
   for (const auto &[name, operand] : required) {
@@ -327,6 +329,14 @@ void CheckLengthsShape(const OperatorCall &call, const DecodeAttentionArgs &args
   }
 }
 
+void CheckPaddingShape(const OperatorCall &call) {
+  const std::vector<int64_t> &shape = call.kv_padding_size.shape;
+  if (call.kv_padding_size.present() && !shape.empty() && (shape.size() != 1 || shape[0] != 1)) {
+    Refuse(RefusalKind::kRuntimeError, "kv_padding_size must have the shape () or (1,), but got ",
+           ShapeText(shape), ".");
+  }
+}
+
 DataType CoreType(OperandType type) {
   switch (type) {
     case OperandType::kFloat16:
@@ -374,6 +384,7 @@ DecodeAttentionArgs PlanCall(const OperatorCall &call) {
   CheckPseShift(call, &args);
   CheckMask(call, &args);
   CheckLengthsShape(call, args);
+  CheckPaddingShape(call);
   args.dtype = CoreType(call.query.type);
   args.scale = call.scale_value;
   return args;
@@ -393,6 +404,20 @@ std::vector<int64_t> ReadLengths(const Operand &operand, const void *data, const
     lengths[static_cast<size_t>(b)] = length;
   }
   return lengths;
+}
+
+bool IsLeftPadded(const OperatorCall &call) {
+  return call.kv_padding_size.present() && call.actual_seq_lengths.present() && !call.block_table.present();
+}
+
+std::vector<int64_t> ReadStarts(const void *data, const std::vector<int64_t> &lengths,
+                                const DecodeAttentionArgs &args) {
+  const int64_t padding = std::max<int64_t>(*static_cast<const int64_t *>(data), 0);
+  std::vector<int64_t> starts;
+  for (const int64_t length : lengths) {
+    starts.push_back(args.kv_length - length - padding);
+  }
+  return starts;
 }
 
 }  // namespace ifa::cpu

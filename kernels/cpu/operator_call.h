@@ -82,6 +82,16 @@ DecodeAttentionArgs PlanCall(const OperatorCall &call);
 /// @throws Refusal if a length is negative or greater than `args.kv_length`.
 std::vector<int64_t> ReadLengths(const Operand &operand, const void *data, const DecodeAttentionArgs &args);
 
+/// Whether the cache is padded on the left: with `kv_padding_size`, but not without lengths nor with a block
+/// table, where the operator ignores it.
+bool IsLeftPadded(const OperatorCall &call);
+
+/// Where the positions of each sequence start in a left-padded cache; negative where they do not fit, which
+/// makes a row of zeros.
+/// @param data the one element of `kv_padding_size`, which PlanCall has accepted.
+std::vector<int64_t> ReadStarts(const void *data, const std::vector<int64_t> &lengths,
+                                const DecodeAttentionArgs &args);
+
 /// Number of elements of a shape.
 int64_t ElementCount(const std::vector<int64_t> &shape);
 

@@ -35,8 +35,10 @@ int64_t LivePositions(const uint8_t *mask, int64_t first, int64_t last) {
 
 }  // namespace
 
-int64_t LengthOf(const DecodeAttentionArgs &args, int64_t batch) {
-  return args.lengths == nullptr ? args.kv_length : args.lengths[batch];
+PositionRange PositionsOf(const DecodeAttentionArgs &args, int64_t batch) {
+  const int64_t length = args.lengths == nullptr ? args.kv_length : args.lengths[batch];
+  const int64_t start = args.starts == nullptr ? 0 : args.starts[batch];
+  return start < 0 || length == 0 ? PositionRange() : PositionRange{start, start + length};
 }
 
 void SplitPlan::Build(const DecodeAttentionArgs &args, int threads) {
@@ -45,12 +47,13 @@ void SplitPlan::Build(const DecodeAttentionArgs &args, int threads) {
   batches_.resize(static_cast<size_t>(args.batch));
   cuts_.clear();
   for (int64_t b = 0; b < args.batch; ++b) {
-    const int64_t length = LengthOf(args, b);
-    const int64_t live = args.mask == nullptr ? length : LivePositions(MaskOf(args, b), 0, length);
+    const PositionRange range = PositionsOf(args, b);
+    const int64_t live =
+        args.mask == nullptr ? range.count() : LivePositions(MaskOf(args, b), range.first, range.last);
     Batch &batch = batches_[static_cast<size_t>(b)];
     // A row without a visible position is uniform over all of them.
     batch.skip_masked = live > 0;
-    batch.live = live > 0 ? live : length;
+    batch.live = live > 0 ? live : range.count();
     position_count_ += batch.live * kv_heads_;
   }
   const int64_t position_bytes = 2 * args.head_size * ElementSize(args.dtype);
@@ -62,23 +65,24 @@ void SplitPlan::Build(const DecodeAttentionArgs &args, int threads) {
   }
 }
 
-// Cuts the positions of a batch into ranges of about `target` positions to read, at multiples of a tile.
+// Cuts the positions of a batch into ranges of about `target` positions to read, each but the last whole
+// tiles.
 void SplitPlan::Cut(const DecodeAttentionArgs &args, int64_t b, int64_t target) {
   Batch &batch = batches_[static_cast<size_t>(b)];
-  const int64_t length = LengthOf(args, b);
+  const PositionRange range = PositionsOf(args, b);
   const int64_t wanted = std::clamp<int64_t>(batch.live / target, 1, kMaxRangesPerRow);
   const int64_t share =
       std::max<int64_t>(1, CeilDivide(CeilDivide(batch.live, wanted), kTilePositions)) * kTilePositions;
   const uint8_t *mask = batch.skip_masked ? MaskOf(args, b) : nullptr;
   batch.first_cut = static_cast<int64_t>(cuts_.size());
-  cuts_.push_back(0);
+  cuts_.push_back(range.first);
   if (wanted > 1 && mask == nullptr) {
-    for (int64_t cut = share; cut < length; cut += share) {
+    for (int64_t cut = range.first + share; cut < range.last; cut += share) {
       cuts_.push_back(cut);
     }
   } else if (wanted > 1) {
     int64_t live = 0;
-    for (int64_t tile = 0; tile + kTilePositions < length; tile += kTilePositions) {
+    for (int64_t tile = range.first; tile + kTilePositions < range.last; tile += kTilePositions) {
       live += LivePositions(mask, tile, tile + kTilePositions);
       if (live >= share) {
         cuts_.push_back(tile + kTilePositions);
@@ -86,7 +90,7 @@ void SplitPlan::Cut(const DecodeAttentionArgs &args, int64_t b, int64_t target) 
       }
     }
   }
-  cuts_.push_back(length);
+  cuts_.push_back(range.last);
   batch.ranges = static_cast<int64_t>(cuts_.size()) - batch.first_cut - 1;
   batch.first_task = task_count_;
   batch.first_partial = partial_count_;

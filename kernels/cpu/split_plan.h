@@ -22,8 +22,14 @@ struct SplitTask {
   int64_t pending = 0;   ///< with ranges > 1: the place of the (batch, KV head) among those that are split
 };
 
-/// The positions of a batch that a call attends to.
-int64_t LengthOf(const DecodeAttentionArgs &args, int64_t batch);
+/// The positions [first, last) of a batch that a call attends to; 0 and 0 when it has none.
+struct PositionRange {
+  int64_t first = 0;
+  int64_t last = 0;
+
+  int64_t count() const { return last - first; }
+};
+PositionRange PositionsOf(const DecodeAttentionArgs &args, int64_t batch);
 
 class SplitPlan {
  public:

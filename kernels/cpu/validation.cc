@@ -45,6 +45,14 @@ void CheckLengths(const DecodeAttentionArgs &args) {
              "0 to kv_length, which is " + std::to_string(args.kv_length));
     }
   }
+  for (int64_t b = 0; args.starts != nullptr && b < args.batch; ++b) {
+    const int64_t length = args.lengths == nullptr ? args.kv_length : args.lengths[b];
+    if (args.starts[b] > args.kv_length - length) {
+      Refuse("starts[" + std::to_string(b) + "]", std::to_string(args.starts[b]),
+             "at most kv_length - length, which are " + std::to_string(args.kv_length) + " and " +
+                 std::to_string(length));
+    }
+  }
 }
 
 void CheckBlocks(const DecodeAttentionArgs &args) {
@@ -60,13 +68,13 @@ void CheckBlocks(const DecodeAttentionArgs &args) {
                std::to_string(args.block_size));
   }
   for (int64_t b = 0; b < args.batch; ++b) {
-    const int64_t needed = (LengthOf(args, b) + args.block_size - 1) / args.block_size;
-    for (int64_t i = 0; i < needed; ++i) {
+    const PositionRange range = PositionsOf(args, b);
+    for (int64_t i = range.first / args.block_size; i * args.block_size < range.last; ++i) {
       const int64_t block = args.block_table[b * args.max_blocks + i];
       if (block < 0 || block >= args.block_count) {
         Refuse("block_table[" + std::to_string(b) + ", " + std::to_string(i) + "]", std::to_string(block),
                "0 to " + std::to_string(args.block_count - 1) + ", a block of the cache, because batch " +
-                   std::to_string(b) + " has " + std::to_string(LengthOf(args, b)) + " positions");
+                   std::to_string(b) + " has " + std::to_string(range.count()) + " positions");
       }
     }
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +112,7 @@ class Problem:
     pse: str = ""  # "", "one", "each"
     paging: str = ""  # "", "own" (no block is used twice), "own-4d" (blocks in layout BNSD), "shared"
     block_size: int = 0
+    padding: str = ""  # "", "zero", "some", "negative", "beyond" (does not fit the longest sequence), "huge"
     seed: int = 0
     magnitude: float = 1.0
     arrays: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -120,7 +122,7 @@ class Problem:
 
     def __str__(self) -> str:
         shape = (self.batch, self.heads, self.kv_heads, self.length, self.head_size)
-        names = ("lengths", "mask", "pse", "paging", "block_size")
+        names = ("lengths", "mask", "pse", "paging", "block_size", "padding")
         features = (f"{name}={getattr(self, name)}" for name in names if getattr(self, name))
         return "-".join(["x".join(map(str, shape)), self.dtype, self.layout, *features])
 
@@ -160,7 +162,28 @@ class Problem:
             arrays["pse_shift"] = normal(1 if self.pse == "one" else b, n, 1, row)
         if self.paging:
             arrays["block_table"] = self._draw_table(rng, arrays)
+        if self.padding:
+            arrays["kv_padding_size"] = self._draw_padding(rng, arrays)
         return arrays
+
+    def _draw_padding(self, rng: np.random.Generator, arrays: dict[str, Any]) -> int:
+        """Draw the padding; where it is used, rows that no sequence holds become NaN."""
+        lengths = np.broadcast_to(arrays.get("actual_seq_lengths", 0), self.batch)
+        room = self.length - int(lengths.max())
+        padding = {
+            "zero": 0,
+            "some": int(rng.integers(0, room, endpoint=True)),
+            "negative": -3,
+            "beyond": room + 1,
+            "huge": 2**63 - 1,
+        }[self.padding]
+        if "actual_seq_lengths" in arrays and not self.paging:
+            end = self.length - max(padding, 0)
+            for name, (sequence, length) in itertools.product(("key", "value"), enumerate(lengths)):
+                rows = arrays[name][sequence].swapaxes(0, -2)  # positions first
+                rows[max(end, 0) :] = np.nan
+                rows[: max(end - length, 0)] = np.nan
+        return padding
 
     @property
     def table_blocks(self) -> int:
@@ -221,6 +244,9 @@ class Problem:
                 arguments["actual_seq_lengths"] = Tensor(lengths, ms.int32 if self.lengths == "int32" else ms.int64)
         if "block_table" in self.arrays:
             arguments["block_table"] = Tensor(self.arrays["block_table"])
+        if "kv_padding_size" in self.arrays:
+            padding = self.arrays["kv_padding_size"]
+            arguments["kv_padding_size"] = Tensor([padding] if self.seed % 2 else padding, ms.int64)
         return arguments
 
     def expected(self) -> np.ndarray:

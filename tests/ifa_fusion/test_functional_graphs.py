@@ -116,6 +116,35 @@ def test_dynamic_paged_cache(paging: str) -> None:
         network(*inputs, Tensor(np.zeros((batch, 20000), np.int32))).asnumpy()
 
 
+def test_dynamic_left_padding() -> None:
+    class Padded(nn.Cell):
+        def construct(self, query, key, value, lengths, padding):
+            return ifa_fusion.incre_flash_attention(
+                query,
+                [key],
+                [value],
+                actual_seq_lengths=lengths,
+                num_heads=4,
+                input_layout="BNSD",
+                scale_value=8**-0.5,
+                num_key_value_heads=2,
+                kv_padding_size=padding,
+            )
+
+    network = Padded()
+    cache = dynamic(None, 2, None, 8)
+    network.set_inputs(
+        *(dynamic(None, 4, 1, 8), cache, cache),
+        *(dynamic(None, dtype=ms.int64), dynamic(None, dtype=ms.int64)),
+    )
+    for batch, length, padding in [(2, 9, "some"), (1, 33, "beyond"), (3, 16, "zero")]:
+        problem = Problem(batch, 4, 2, length, 8, lengths="each", padding=padding, seed=1)
+        inputs = inputs_of(problem)
+        problem.assert_solved_by(values_of(network(*inputs, problem.arguments()["kv_padding_size"])))
+    with pytest.raises(RuntimeError, match="IncreFlashAttention: kv_padding_size must"):
+        network(*inputs, Tensor([0, 0], ms.int64)).asnumpy()
+
+
 def test_dynamic_rank() -> None:
     decoder = Decoder()
     anything = Tensor(shape=None, dtype=ms.float32)

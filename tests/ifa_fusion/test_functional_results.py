@@ -80,14 +80,34 @@ def _paged_grid() -> list[Problem]:
     ]
 
 
+PADDED_FEATURES = [
+    *({"padding": padding, "lengths": "each"} for padding in ("zero", "some", "negative", "beyond", "huge")),
+    {"padding": "some", "lengths": "zeros", "mask": "bool2", "pse": "each"},
+    {"padding": "some", "lengths": "one", "mask": "uint8-4", "pse": "one"},
+    {"padding": "negative", "lengths": "full", "mask": "all"},
+    {"padding": "zero", "lengths": "list", "mask": "all", "pse": "one"},
+    {"padding": "beyond", "lengths": "full", "pse": "each"},
+    {"padding": "some"},  # ignored
+    {"padding": "some", "paging": "own", "block_size": 16},  # ignored
+]
+
+
+def _padded_grid() -> list[Problem]:
+    combinations = itertools.product([(3, 6, 2, 50, 40), (2, 8, 1, 1, 16), (2, 4, 4, 300, 64)], PADDED_FEATURES)
+    return [
+        Problem(*shape, dtype=list(DTYPES)[index % 3], layout=("BSH", "BNSD")[index // 3 % 2], seed=index, **features)
+        for index, (shape, features) in enumerate(combinations)
+    ]
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid() + _paged_grid(), ids=str)
+@pytest.mark.parametrize("problem", _grid() + _paged_grid() + _padded_grid(), ids=str)
 def test_result_is_the_reference_rounded_once(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("ifa_fusion", mode, problem.arguments()))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid()[::5] + _paged_grid()[::5], ids=str)  # 5 meets every layout and type
+@pytest.mark.parametrize("problem", _grid()[::5] + _paged_grid()[::5] + _padded_grid()[::5], ids=str)
 def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("mindspore", mode, problem.arguments()))
 
@@ -110,6 +130,7 @@ def problems(draw: st.DrawFn) -> Problem:
         pse=draw(st.sampled_from(["", "one", "each"])),
         paging=paging,
         block_size=16 * draw(st.integers(1, 8)) if paging else 0,
+        padding=draw(st.sampled_from(["", "", "zero", "some", "negative", "beyond"])),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
 

@@ -118,6 +118,10 @@ FAULTS = [
     Wrong(13, TypeError, "block_table", table(2, 2, dtype=ms.float16), PAGED),
     Wrong(15, TypeError, "block_table", {"block_table": [[0, 1], [2, 0]]}, PAGED),
     Wrong(15, TypeError, "block_table", {"block_table": 1}, PAGED),
+    *(
+        Wrong(14, TypeError, "kv_padding_size", {"kv_padding_size": padding})
+        for padding in (1, [1], tensor(1, dtype=ms.int32), tensor(dtype=ms.float32))
+    ),
     Wrong(15, TypeError, "key", {"key": BSH["key"][0]}),
     Wrong(15, TypeError, "value", {"value": BSH["value"][0]}),
     Wrong(15, TypeError, "key", {"key": None}),
@@ -245,6 +249,10 @@ FAULTS = [
     Wrong(32, RuntimeError, "key", cache(3, 2, 16, 16), PAGED_BNSD),
     Wrong(33, RuntimeError, "key", cache(3, 16, 16, dtype=ms.bfloat16), PAGED),
     Wrong(0, RuntimeError, "key", cache(0, 16, 16), PAGED),
+    *(
+        Wrong(0, RuntimeError, "kv_padding_size", {"kv_padding_size": tensor(*shape, dtype=ms.int64)})
+        for shape in ((2,), (1, 1), (0,))
+    ),
     Wrong(0, RuntimeError, "query", {"query": tensor(0, 1, 32)}),
     Wrong(0, RuntimeError, "query", {"query": tensor(2, 1, 0)}),
     Wrong(0, RuntimeError, "key", cache(2, 0, 16)),
@@ -256,7 +264,6 @@ UNSUPPORTED = [
     ("quant_offset2", {"quant_offset2": tensor(1, dtype=ms.float32)}),
     ("antiquant_scale", {"antiquant_scale": tensor(2, 16)}),
     ("antiquant_offset", {"antiquant_offset": tensor(2, 16)}),
-    ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int64)}),
     ("key", cache(2, 5, 16, dtype=ms.int8)),
 ]
 

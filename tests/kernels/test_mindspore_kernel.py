@@ -184,7 +184,10 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("pse_shift", {**PAGED, "pse_shift": tensor(1, 4, 1, 31)}),
     ("num_heads", {**PAGED, "num_heads": 0}),
     ("num_heads", {**PAGED, "num_heads": 3}),
-    ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int64)}),
+    ("kv_padding_size", {"kv_padding_size": tensor(2, dtype=ms.int64)}),
+    ("kv_padding_size", {"kv_padding_size": tensor(1, 1, dtype=ms.int64)}),
+    ("kv_padding_size", {"kv_padding_size": tensor(0, dtype=ms.int64)}),
+    ("kv_padding_size", {"kv_padding_size": tensor(1, dtype=ms.int32)}),
 ]
 
 

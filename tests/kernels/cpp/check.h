@@ -11,6 +11,7 @@ void Report(const std::string &name, const std::string &problem);
 void TestShapes();
 void TestBehaviour();
 void TestProcess();
+void TestPadding();
 void TestPaging();
 void TestValidation();
 void TestPlan();

@@ -23,9 +23,12 @@ DecodeAttentionArgs Args() {
   return args;
 }
 
-// "" when the tasks cover [0, length) of every (batch, KV head) once and in order.
+// "" when the tasks cover the positions of every (batch, KV head) once and in order.
 std::string Coverage(const DecodeAttentionArgs &args, const SplitPlan &plan) {
-  std::vector<int64_t> end(static_cast<size_t>(kBatch * kKvHeads), 0);
+  std::vector<int64_t> end(static_cast<size_t>(kBatch * kKvHeads));
+  for (size_t row = 0; row < end.size(); ++row) {
+    end[row] = PositionsOf(args, static_cast<int64_t>(row) / kKvHeads).first;
+  }
   std::vector<int64_t> ranges(end.size(), 0);
   for (int64_t i = 0; i < plan.task_count(); ++i) {
     const SplitTask task = plan.Task(i);
@@ -38,10 +41,10 @@ std::string Coverage(const DecodeAttentionArgs &args, const SplitPlan &plan) {
     ++ranges[row];
   }
   for (size_t row = 0; row < end.size(); ++row) {
-    const int64_t length = LengthOf(args, static_cast<int64_t>(row) / kKvHeads);
-    if (end[row] != length) {
+    const int64_t last = PositionsOf(args, static_cast<int64_t>(row) / kKvHeads).last;
+    if (end[row] != last) {
       return "row " + std::to_string(row) + " ends at " + std::to_string(end[row]) + ", not " +
-             std::to_string(length);
+             std::to_string(last);
     }
   }
   return "";

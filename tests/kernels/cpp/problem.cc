@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 #include "check.h"
 
@@ -94,6 +95,7 @@ std::string ProblemSpec::Name() const {
          " D=" + std::to_string(head_size) + " layout=" + std::to_string(static_cast<int>(layout)) +
          " lengths=" + std::to_string(static_cast<int>(lengths)) +
          " mask=" + std::to_string(static_cast<int>(mask)) + " pse=" + std::to_string(static_cast<int>(pse)) +
+         " starts=" + std::to_string(static_cast<int>(starts)) +
          " paging=" + std::to_string(static_cast<int>(paging)) + "x" + std::to_string(block_size) +
          " seed=" + std::to_string(seed);
 }
@@ -102,6 +104,7 @@ Problem::Problem(const ProblemSpec &spec)
     : spec_(spec), heads_(spec.kv_heads * spec.group), element_(SizeOf(spec.dtype)) {
   std::mt19937_64 random(spec.seed);
   DrawLengths(&random);
+  DrawStarts(&random);
   const bool paged = spec.paging != Paging::kNone;
   if (paged) {
     DrawBlocks(&random);
@@ -160,8 +163,30 @@ Problem::Problem(const ProblemSpec &spec)
   }
 }
 
+int64_t Problem::FirstOf(int64_t batch) const {
+  return starts() == nullptr ? 0 : std::max<int64_t>(0, starts()[batch]);
+}
+
 int64_t Problem::LengthOf(int64_t batch) const {
-  return lengths() == nullptr ? spec_.kv_length : lengths()[batch];
+  const bool beyond = starts() != nullptr && starts()[batch] < 0;
+  return beyond ? 0 : lengths() == nullptr ? spec_.kv_length : lengths()[batch];
+}
+
+void Problem::DrawStarts(std::mt19937_64 *random) {
+  if (spec_.starts == Starts::kNone) {
+    return;
+  }
+  GuardedBuffer starts(static_cast<size_t>(spec_.batch) * 8, spec_.guard);
+  auto *start = reinterpret_cast<int64_t *>(starts.data());
+  for (int64_t b = 0; b < spec_.batch; ++b) {
+    const int64_t most = spec_.kv_length - LengthOf(b);
+    const auto some = static_cast<int64_t>((*random)() % static_cast<uint64_t>(most + 1));
+    start[b] = spec_.starts == Starts::kRight ? most : some;
+  }
+  if (spec_.starts == Starts::kBeyond) {
+    start[(*random)() % static_cast<uint64_t>(spec_.batch)] = -1;
+  }
+  starts_ = std::move(starts);
 }
 
 void Problem::DrawLengths(std::mt19937_64 *random) {
@@ -180,10 +205,15 @@ void Problem::DrawLengths(std::mt19937_64 *random) {
 
 // Every block that is needed, in random order, and in the other entries what must not be used.
 void Problem::DrawBlocks(std::mt19937_64 *random) {
-  const auto needed = [&](int64_t b) { return (LengthOf(b) + spec_.block_size - 1) / spec_.block_size; };
+  const auto is_needed = [&](int64_t b, int64_t i) {
+    const int64_t first = i * spec_.block_size;
+    return LengthOf(b) > 0 && FirstOf(b) < first + spec_.block_size && first < FirstOf(b) + LengthOf(b);
+  };
   int64_t all_needed = 0;
   for (int64_t b = 0; b < spec_.batch; ++b) {
-    all_needed += needed(b);
+    for (int64_t i = 0; i * spec_.block_size < spec_.kv_length; ++i) {
+      all_needed += is_needed(b, i) ? 1 : 0;
+    }
   }
   const bool shared = spec_.paging == Paging::kSharedBlocks;
   block_count_ = shared ? 1 + all_needed / 3 : std::max<int64_t>(1, all_needed);
@@ -196,7 +226,7 @@ void Problem::DrawBlocks(std::mt19937_64 *random) {
   for (int64_t b = 0; b < spec_.batch; ++b) {
     for (int64_t i = 0; i < max_blocks_; ++i) {
       int32_t &block = block_table()[b * max_blocks_ + i];
-      if (i >= needed(b)) {
+      if (!is_needed(b, i)) {
         block = (*random)() % 2 == 0 ? -1 : std::numeric_limits<int32_t>::max();
       } else if (shared) {
         block = static_cast<int32_t>((*random)() % static_cast<uint64_t>(block_count_));
@@ -208,23 +238,22 @@ void Problem::DrawBlocks(std::mt19937_64 *random) {
   }
 }
 
-// NaN in the rows of a paged cache that no sequence holds: whoever reads one fails.
+// NaN in the rows of the cache that no sequence holds: whoever reads one fails.
 void Problem::SpoilUnusedRows() {
-  if (spec_.paging == Paging::kNone) {
-    return;
-  }
-  std::vector<bool> used(static_cast<size_t>(block_count_ * spec_.block_size));
+  const bool paged = spec_.paging != Paging::kNone;
+  const int64_t outer = paged ? block_count_ : spec_.batch;
+  const int64_t positions = paged ? spec_.block_size : spec_.kv_length;
+  std::vector<bool> used(static_cast<size_t>(outer * positions));
   for (int64_t b = 0; b < spec_.batch; ++b) {
-    for (int64_t j = 0; j < LengthOf(b); ++j) {
-      const int64_t block = block_table()[b * max_blocks_ + j / spec_.block_size];
-      used[static_cast<size_t>(block * spec_.block_size + j % spec_.block_size)] = true;
+    for (int64_t j = FirstOf(b); j < FirstOf(b) + LengthOf(b); ++j) {
+      const int64_t owner = paged ? block_table()[b * max_blocks_ + j / positions] : b;
+      used[static_cast<size_t>(owner * positions + j % positions)] = true;
     }
   }
-  for (int64_t row = 0; row < block_count_ * spec_.block_size; ++row) {
+  for (int64_t row = 0; row < outer * positions; ++row) {
     for (int64_t i = 0; i < spec_.kv_heads * spec_.head_size && !used[static_cast<size_t>(row)]; ++i) {
-      const int64_t offset = row / spec_.block_size * kv_strides_.batch +
-                             i / spec_.head_size * kv_strides_.head +
-                             row % spec_.block_size * kv_strides_.position + i % spec_.head_size;
+      const int64_t offset = row / positions * kv_strides_.batch + i / spec_.head_size * kv_strides_.head +
+                             row % positions * kv_strides_.position + i % spec_.head_size;
       FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(key_, offset));
       FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(value_, offset));
     }
@@ -283,6 +312,7 @@ DecodeAttentionArgs Problem::Args() {
   args.pse_batch_stride = pse_batch_stride_;
   args.pse_head_stride = spec_.kv_length;
   args.lengths = lengths();
+  args.starts = starts();
   args.block_table = block_table();
   args.max_blocks = max_blocks_;
   args.block_size = spec_.block_size;
@@ -299,10 +329,11 @@ std::vector<double> Problem::Reference() const {
   std::vector<double> query(static_cast<size_t>(size));
   std::vector<double> score(static_cast<size_t>(spec_.kv_length));
   for (int64_t b = 0; b < spec_.batch; ++b) {
+    const int64_t first = FirstOf(b);
     const int64_t length = LengthOf(b);
     for (int64_t h = 0; h < spec_.kv_heads; ++h) {
       for (int64_t i = 0; i < length * size; ++i) {
-        const int64_t offset = KvOffset(b, h, i / size) + i % size;
+        const int64_t offset = KvOffset(b, h, first + i / size) + i % size;
         key[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(key_, offset));
         value[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(value_, offset));
       }
@@ -318,9 +349,10 @@ std::vector<double> Problem::Reference() const {
           double &s = score[static_cast<size_t>(j)];
           s = dot * scale;
           if (pse_.data() != nullptr) {
-            s += ToDouble(spec_.dtype, Element(pse_, b * pse_batch_stride_ + n * spec_.kv_length + j));
+            s +=
+                ToDouble(spec_.dtype, Element(pse_, b * pse_batch_stride_ + n * spec_.kv_length + first + j));
           }
-          if (mask() != nullptr && mask()[b * spec_.kv_length + j] != 0) {
+          if (mask() != nullptr && mask()[b * spec_.kv_length + first + j] != 0) {
             s = -1e12;
           }
         }

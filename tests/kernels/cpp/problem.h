@@ -20,6 +20,9 @@ enum class Pse { kNone, kPerBatch, kShared, kMinusInfinity, kLowest };
 /// share.
 enum class Paging { kNone, kOwnBlocks, kSharedBlocks };
 
+/// Where the positions of a batch start: at 0, so that they end with S, anywhere, or before 0 (in one batch).
+enum class Starts { kNone, kRight, kRandom, kBeyond };
+
 struct ProblemSpec {
   DataType dtype = DataType::kFloat32;
   int64_t batch = 1;
@@ -31,6 +34,7 @@ struct ProblemSpec {
   Lengths lengths = Lengths::kNone;
   Mask mask = Mask::kNone;
   Pse pse = Pse::kNone;
+  Starts starts = Starts::kNone;
   Paging paging = Paging::kNone;
   int64_t block_size = 16;
   GuardedBuffer::Guard guard = GuardedBuffer::Guard::kBehind;
@@ -54,6 +58,7 @@ class Problem {
   void SetPse(int64_t batch, int64_t head, int64_t position, double x);
   uint8_t *mask() const { return reinterpret_cast<uint8_t *>(mask_.data()); }
   int64_t *lengths() const { return reinterpret_cast<int64_t *>(lengths_.data()); }
+  int64_t *starts() const { return reinterpret_cast<int64_t *>(starts_.data()); }
   int32_t *block_table() const { return reinterpret_cast<int32_t *>(block_table_.data()); }
 
   /// Arguments that point into this problem's memory; the output is filled with a number that no result
@@ -76,6 +81,8 @@ class Problem {
  private:
   std::byte *Element(const GuardedBuffer &buffer, int64_t offset) const;
   int64_t LengthOf(int64_t batch) const;
+  int64_t FirstOf(int64_t batch) const;
+  void DrawStarts(std::mt19937_64 *random);
   void DrawLengths(std::mt19937_64 *random);
   void DrawBlocks(std::mt19937_64 *random);
   void SpoilUnusedRows();
@@ -88,7 +95,7 @@ class Problem {
   int64_t pse_batch_stride_ = 0;
   int64_t max_blocks_ = 0;
   int64_t block_count_ = 0;
-  GuardedBuffer query_, key_, value_, output_, mask_, pse_, lengths_, block_table_;
+  GuardedBuffer query_, key_, value_, output_, mask_, pse_, lengths_, starts_, block_table_;
 };
 
 /// Every instruction set that this machine runs.

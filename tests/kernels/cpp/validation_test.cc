@@ -18,6 +18,8 @@ struct Case {
 const InstructionSet kNoInstructionSet = static_cast<InstructionSet>(77);
 const int64_t kLengthsTooLong[] = {4, 11};
 const int64_t kLengthsNegative[] = {-1, 10};
+const int64_t kStartsTooLate[] = {0, 7};
+const int64_t kLengthsShort[] = {4, 4};
 const int32_t kBlocks[] = {0, 1};
 
 // One block of 16 positions for each of the two sequences.
@@ -59,6 +61,15 @@ std::vector<Case> Cases() {
       {"length negative",
        [](Args *a, Options *) { a->lengths = kLengthsNegative; },
        {"lengths[0] is -1", "0 to"}},
+      {"start too late",
+       [](Args *a, Options *) {
+         a->lengths = kLengthsShort;
+         a->starts = kStartsTooLate;
+       },
+       {"starts[1] is 7", "at most", "10 and 4"}},
+      {"start without lengths",
+       [](Args *a, Options *) { a->starts = kStartsTooLate; },
+       {"starts[1] is 7", "at most", "10 and 10"}},
       {"max_blocks too few",
        [](Args *a, Options *) {
          Page(a);
