@@ -170,9 +170,9 @@ def _time_table(times: Mapping[int, Mapping[str, StepTime]]) -> Table:
         "tokens/s\nunfused",
         "tokens/s\nfused",
         "step\nfaster",
-        "attention\nof the step",
-        "attention\nalone, ms",
-        "attention\nfaster",
+        "share of\nattention",
+        "attention\nms",
+        "attn.\nfaster",
     )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
