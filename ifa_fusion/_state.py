@@ -44,11 +44,6 @@ class FusionState:
 _state = FusionState()
 
 
-def current() -> FusionState:
-    """The state under which graphs are compiled now."""
-    return _state
-
-
 def switch(state: FusionState) -> None:
     """Compiles graphs under another state from now on."""
     global _state
