@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "decode_attention.h"
+#include "element_types.h"
 #include "options.h"
 #include "pinning.h"
 #include "read_probe.h"
@@ -29,7 +30,7 @@ constexpr int64_t kColdBytes = 256LL << 20;
 
 struct Result {
   Shape shape;
-  DataType dtype;
+  DataType dtype;  // of K and V
   double kernel_us;
   double probe_us;
   double percent;  // of the limit: the median over rounds of probe time by kernel time
@@ -39,11 +40,8 @@ struct Result {
   double probe_gbps() const { return bytes / probe_us / 1e3; }
 };
 
-const char *NameOf(DataType dtype) {
-  return dtype == DataType::kFloat32 ? "fp32" : dtype == DataType::kFloat16 ? "fp16" : "bf16";
-}
-
-int64_t SizeOf(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
+// Of query and output; an int8 cache is dequantised to fp16.
+DataType QueryType(DataType dtype) { return dtype == DataType::kInt8 ? DataType::kFloat16 : dtype; }
 
 std::string Text(const Shape &s) {
   return std::to_string(s.batch) + "," + std::to_string(s.query_heads) + "," + std::to_string(s.kv_heads) +
@@ -53,13 +51,15 @@ std::string Text(const Shape &s) {
 // Ordinary numbers of the type in every element: small and of both signs.
 void Fill(std::byte *data, int64_t bytes, DataType dtype) {
   uint32_t state = 1;
-  for (int64_t i = 0; i < bytes; i += SizeOf(dtype)) {
+  for (int64_t i = 0; i < bytes; i += ElementSize(dtype)) {
     state = state * 1664525U + 1013904223U;
     const uint32_t fraction = state >> 9;
     const uint32_t sign = state << 31;
     if (dtype == DataType::kFloat32) {
       const uint32_t bits = sign | 0x3E800000U | fraction;
       std::memcpy(data + i, &bits, sizeof(bits));
+    } else if (dtype == DataType::kInt8) {
+      data[i] = static_cast<std::byte>(state >> 24);
     } else {
       const uint32_t base =
           dtype == DataType::kFloat16 ? 0x3400U | (fraction >> 13) : 0x3E80U | (fraction >> 16);
@@ -91,10 +91,12 @@ class Ring {
       : shape_(shape),
         dtype_(dtype),
         block_size_(block_size),
-        tensor_bytes_(shape.batch * shape.kv_heads * shape.kv_length * shape.head_size * SizeOf(dtype)),
-        query_bytes_(shape.batch * shape.query_heads * shape.head_size * SizeOf(dtype)),
+        tensor_bytes_(shape.batch * shape.kv_heads * shape.kv_length * shape.head_size * ElementSize(dtype)),
+        query_bytes_(shape.batch * shape.query_heads * shape.head_size * ElementSize(QueryType(dtype))),
+        antiquant_bytes_(2 * shape.kv_heads * shape.head_size * ElementSize(QueryType(dtype))),
         query_(Allocate(query_bytes_)),
-        output_(Allocate(query_bytes_)) {
+        output_(Allocate(query_bytes_)),
+        antiquant_scale_(Allocate(antiquant_bytes_)) {
     const int64_t cold =
         std::max(kColdBytes, 2 * static_cast<int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE)) + (1 << 20));
     const int64_t calls = 1 + (cold + kv_bytes() - 1) / kv_bytes();
@@ -102,7 +104,8 @@ class Ring {
       tensors_.push_back(Allocate(tensor_bytes_));
       Fill(tensors_.back().get(), tensor_bytes_, dtype);
     }
-    Fill(query_.get(), query_bytes_, dtype);
+    Fill(query_.get(), query_bytes_, QueryType(dtype));
+    Fill(antiquant_scale_.get(), antiquant_bytes_, QueryType(dtype));
     if (block_size > 0) {
       blocks_.resize(static_cast<size_t>(shape.batch * shape.kv_length / block_size));
       std::iota(blocks_.begin(), blocks_.end(), 0);
@@ -116,7 +119,8 @@ class Ring {
   DecodeAttentionArgs NextArgs() {
     const Shape &s = shape_;
     DecodeAttentionArgs args;
-    args.dtype = dtype_;
+    args.dtype = args.output_dtype = QueryType(dtype_);
+    args.kv_dtype = dtype_;
     args.batch = s.batch;
     args.query_heads = s.query_heads;
     args.kv_heads = s.kv_heads;
@@ -126,6 +130,9 @@ class Ring {
     args.query = query_.get();
     args.output = output_.get();
     args.query_strides = args.output_strides = {s.query_heads * s.head_size, s.head_size, 0};
+    if (dtype_ == DataType::kInt8) {
+      args.antiquant_scale = antiquant_scale_.get();
+    }
     args.key = tensors_[next_].get();
     args.value = tensors_[next_ + 1].get();
     args.key_strides = {s.kv_heads * s.kv_length * s.head_size, s.kv_length * s.head_size, s.head_size};
@@ -149,13 +156,15 @@ class Ring {
 
  private:
   Shape shape_;
-  DataType dtype_;
+  DataType dtype_;      // of K and V
   int64_t block_size_;  // of a paged cache, or 0
   std::vector<int32_t> blocks_;
   int64_t tensor_bytes_;
   int64_t query_bytes_;
+  int64_t antiquant_bytes_;
   Buffer query_;
   Buffer output_;
+  Buffer antiquant_scale_;
   std::vector<Buffer> tensors_;
   size_t next_ = 0;
 };
@@ -217,8 +226,8 @@ void PrintHeader(const Options &options) {
 }
 
 void Print(const Result &r) {
-  std::printf("%-20s %-5s %12.1f %10.2f %11.2f %8.1f\n", Text(r.shape).c_str(), NameOf(r.dtype), r.kernel_us,
-              r.kernel_gbps(), r.probe_gbps(), r.percent);
+  std::printf("%-20s %-5s %12.1f %10.2f %11.2f %8.1f\n", Text(r.shape).c_str(), DataTypeName(r.dtype),
+              r.kernel_us, r.kernel_gbps(), r.probe_gbps(), r.percent);
   std::fflush(stdout);
 }
 
@@ -229,8 +238,9 @@ void WriteJson(const std::string &path, const Options &options, const std::vecto
   for (size_t i = 0; i < results.size(); ++i) {
     const Result &r = results[i];
     file << (i == 0 ? "\n" : ",\n") << "  {\"shape\": [" << Text(r.shape) << "], \"dtype\": \""
-         << NameOf(r.dtype) << "\", \"median_us\": " << r.kernel_us << ", \"kv_gbps\": " << r.kernel_gbps()
-         << ", \"probe_gbps\": " << r.probe_gbps() << ", \"percent\": " << r.percent << "}";
+         << DataTypeName(r.dtype) << "\", \"median_us\": " << r.kernel_us
+         << ", \"kv_gbps\": " << r.kernel_gbps() << ", \"probe_gbps\": " << r.probe_gbps()
+         << ", \"percent\": " << r.percent << "}";
   }
   file << "\n]}\n";
   if (!file) {

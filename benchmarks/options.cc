@@ -37,10 +37,13 @@ std::vector<DataType> ParseDataTypes(const std::string &text) {
   if (text == "fp32") {
     return {DataType::kFloat32};
   }
-  if (text == "all") {
-    return {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32};
+  if (text == "int8") {
+    return {DataType::kInt8};
   }
-  Refuse("--dtype", text, "fp16, bf16, fp32 or all");
+  if (text == "all") {
+    return {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kInt8};
+  }
+  Refuse("--dtype", text, "fp16, bf16, fp32, int8 or all");
 }
 
 int ParseCount(const std::string &argument, const std::string &text) {
@@ -70,7 +73,7 @@ InstructionSet ParseInstructionSet(const std::string &text) {
 }  // namespace
 
 const char *const kUsage =
-    "usage: ifa_cpu_bench [--shape B,N,kvN,S,D]... [--dtype fp16|bf16|fp32|all] [--threads N]\n"
+    "usage: ifa_cpu_bench [--shape B,N,kvN,S,D]... [--dtype fp16|bf16|fp32|int8|all] [--threads N]\n"
     "                     [--isa portable|neon|avx2|avx512] [--rounds N] [--json FILE]\n"
     "                     [--block-size N]  a paged cache, its blocks in random order\n";
 

@@ -16,7 +16,7 @@ struct Shape {
 
 struct Options {
   std::vector<Shape> shapes;
-  std::vector<DataType> dtypes;
+  std::vector<DataType> dtypes;  ///< of the cache; int8 with an fp16 query
   int threads = 0;
   int rounds = 15;
   int block_size = 0;  ///< of a paged cache, or 0

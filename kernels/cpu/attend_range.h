@@ -9,9 +9,19 @@
 
 namespace ifa::cpu {
 
-/// The G query heads of one batch that read the same KV head. Strides in elements of `dtype`.
+/// How a row of D channels is quantised: by one scale and offset for all, or by one for each channel.
+struct Quantisation {
+  DataType dtype = DataType::kFloat32;  ///< of scale and offset
+  const void *scale = nullptr;          ///< null: not quantised
+  const void *offset = nullptr;         ///< null: 0
+  bool per_channel = false;
+};
+
+/// The G query heads of one batch that read the same KV head. Strides in elements.
 struct HeadGroup {
-  DataType dtype = DataType::kFloat32;
+  DataType dtype = DataType::kFloat32;  ///< of query and pse_shift
+  DataType kv_dtype = DataType::kFloat32;
+  DataType output_dtype = DataType::kFloat32;
   int64_t heads = 0;      ///< G
   int64_t head_size = 0;  ///< D
   float scale = 1.0F;
@@ -21,6 +31,9 @@ struct HeadGroup {
   int64_t pse_stride = 0;
   void *output = nullptr;  ///< (G, D)
   int64_t output_stride = 0;
+  Quantisation key_quantisation;
+  Quantisation value_quantisation;
+  Quantisation output_quantisation;  ///< per channel: (G, D)
 };
 
 /// Floats between the rows of two heads in fp32 scratch: D rounded up to the longest vector, so that rows
@@ -48,6 +61,8 @@ struct RangeKernels {
   void (*merge)(const HeadGroup &group, const PartialSoftmax &part, const PartialSoftmax &total);
   /// Normalises, rounds and writes the output of the group.
   void (*write)(const HeadGroup &group, const PartialSoftmax &total);
+  /// The output of a group without positions.
+  void (*write_zeros)(const HeadGroup &group);
 };
 
 /// Each is built for its architecture only; instruction_set.h says which ones a process may use.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -60,10 +59,30 @@ struct CallMemory {
   std::vector<std::atomic<int64_t>> pending;
 };
 
+// Of `tensor`: 0 for key, 1 for value.
+Quantisation AntiquantOf(const DecodeAttentionArgs &args, int64_t tensor, int64_t kv_head) {
+  const int64_t index =
+      args.antiquant_per_tensor ? tensor : (tensor * args.kv_heads + kv_head) * args.head_size;
+  const auto from = [&](const void *parameters) {
+    return parameters == nullptr
+               ? nullptr
+               : static_cast<const std::byte *>(parameters) + index * ElementSize(args.dtype);
+  };
+  return {args.dtype, from(args.antiquant_scale), from(args.antiquant_offset), !args.antiquant_per_tensor};
+}
+
+Quantisation OutputQuantisationOf(const DecodeAttentionArgs &args, int64_t head) {
+  const int64_t index = args.quant_per_channel ? head * args.head_size : 0;
+  return {DataType::kFloat32, args.quant_scale == nullptr ? nullptr : args.quant_scale + index,
+          args.quant_offset == nullptr ? nullptr : args.quant_offset + index, args.quant_per_channel};
+}
+
 HeadGroup GroupOf(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head) {
   const int64_t element = ElementSize(args.dtype);
   HeadGroup group;
   group.dtype = args.dtype;
+  group.kv_dtype = args.kv_dtype;
+  group.output_dtype = args.output_dtype;
   group.heads = args.query_heads / args.kv_heads;
   group.head_size = args.head_size;
   group.scale = args.scale;
@@ -76,18 +95,14 @@ HeadGroup GroupOf(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_hea
                       (batch * args.pse_batch_stride + head * args.pse_head_stride) * element;
     group.pse_stride = args.pse_head_stride;
   }
-  group.output = static_cast<std::byte *>(args.output) +
-                 (batch * args.output_strides.batch + head * args.output_strides.head) * element;
+  group.output =
+      static_cast<std::byte *>(args.output) +
+      (batch * args.output_strides.batch + head * args.output_strides.head) * ElementSize(args.output_dtype);
   group.output_stride = args.output_strides.head;
+  group.key_quantisation = AntiquantOf(args, 0, kv_head);
+  group.value_quantisation = AntiquantOf(args, 1, kv_head);
+  group.output_quantisation = OutputQuantisationOf(args, head);
   return group;
-}
-
-void WriteZeros(const HeadGroup &group) {
-  const int64_t element = ElementSize(group.dtype);
-  for (int64_t h = 0; h < group.heads; ++h) {
-    std::memset(static_cast<std::byte *>(group.output) + h * group.output_stride * element, 0,
-                static_cast<size_t>(group.head_size * element));
-  }
 }
 
 class Call {
@@ -124,7 +139,7 @@ class Call {
   void RunTask(const SplitTask &task, float *memory) {
     const HeadGroup group = GroupOf(args_, task.batch, task.kv_head);
     if (task.first == task.last) {
-      return WriteZeros(group);
+      return kernels_.write_zeros(group);
     }
     const KvWalker walker(args_, task.batch, task.kv_head, task.first, task.last, task.skip_masked);
     float *scratch = memory + state_floats_;
@@ -175,7 +190,7 @@ void DecodeAttention(const DecodeAttentionArgs &args, const ExecutionOptions &op
   const int64_t threads_allowed =
       std::min(options.threads > 0 ? options.threads : ThreadCount(), kMaxThreads);
   memory.plan.Build(args, static_cast<int>(threads_allowed));
-  const int64_t bytes = memory.plan.position_count() * 2 * args.head_size * ElementSize(args.dtype);
+  const int64_t bytes = memory.plan.position_count() * 2 * args.head_size * ElementSize(args.kv_dtype);
   const auto threads =
       static_cast<int>(std::min({threads_allowed, memory.plan.task_count(), 1 + bytes / kBytesWorthAThread}));
   const RangeKernels &kernels = *UsableKernels(options.isa != nullptr ? *options.isa : BestInstructionSet());

@@ -6,7 +6,7 @@
 
 namespace ifa::cpu {
 
-enum class DataType : uint8_t { kFloat32, kFloat16, kBFloat16 };
+enum class DataType : uint8_t { kFloat32, kFloat16, kBFloat16, kInt8 };
 
 /// Distances, in elements, between neighbours of a (batch, head, position, channel) tensor.
 /// Channels are contiguous. A zero stride repeats the same memory along that dimension.
@@ -25,15 +25,22 @@ struct Strides {
 /// With a block table the cache is paged: position j of batch b is row j % block_size of the block
 /// block_table[b, j / block_size]. Mask and pse_shift are indexed by j all the same.
 ///
-/// Everything is computed in fp32 and rounded once, to `dtype`, half to even. A length of 0 gives a row of
-/// zeros; a row in which every position is masked gives the mean of its values.
+/// An int8 cache holds (key + offset) * scale and (value + offset) * scale, with `antiquant_scale` and
+/// `antiquant_offset`. An int8 output is output * scale + offset, with `quant_scale` and `quant_offset`,
+/// saturated; NaN becomes 0.
+///
+/// Everything is computed in fp32 and rounded once, to `output_dtype`, half to even. A length of 0 gives a
+/// row of zeros, quantised if the output is; a row in which every position is masked gives the mean of its
+/// values.
 struct DecodeAttentionArgs {
-  DataType dtype = DataType::kFloat32;  ///< of query, key, value, pse_shift and output
-  int64_t batch = 0;                    ///< B >= 1
-  int64_t query_heads = 0;              ///< N >= 1, a multiple of kv_heads
-  int64_t kv_heads = 0;                 ///< kvN >= 1
-  int64_t kv_length = 0;                ///< S >= 1
-  int64_t head_size = 0;                ///< D, 1 to 512
+  DataType dtype = DataType::kFloat32;         ///< of query, pse_shift and antiquant_*; not kInt8
+  DataType kv_dtype = DataType::kFloat32;      ///< of key and value: `dtype` or kInt8
+  DataType output_dtype = DataType::kFloat32;  ///< `dtype` or kInt8
+  int64_t batch = 0;                           ///< B >= 1
+  int64_t query_heads = 0;                     ///< N >= 1, a multiple of kv_heads
+  int64_t kv_heads = 0;                        ///< kvN >= 1
+  int64_t kv_length = 0;                       ///< S >= 1
+  int64_t head_size = 0;                       ///< D, 1 to 512
   float scale = 1.0F;
 
   const void *query = nullptr;  ///< (B, N, D)
@@ -51,6 +58,15 @@ struct DecodeAttentionArgs {
   const void *pse_shift = nullptr;  ///< optional (B, N, S), added after the scale
   int64_t pse_batch_stride = 0;
   int64_t pse_head_stride = 0;
+
+  /// With an int8 cache: (2, kvN, D), or (2) if `antiquant_per_tensor`; first for key, then for value.
+  const void *antiquant_scale = nullptr;
+  const void *antiquant_offset = nullptr;  ///< optional, like antiquant_scale
+  bool antiquant_per_tensor = false;
+
+  const float *quant_scale = nullptr;   ///< with an int8 output: 1 value, or (N, D) if `quant_per_channel`
+  const float *quant_offset = nullptr;  ///< optional, like quant_scale
+  bool quant_per_channel = false;
 
   const int64_t *lengths = nullptr;  ///< optional, B values in [0, S]; positions beyond are not read
 

@@ -2,7 +2,16 @@
 
 namespace ifa::cpu {
 
-int64_t ElementSize(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
+int64_t ElementSize(DataType dtype) {
+  switch (dtype) {
+    case DataType::kFloat32:
+      return 4;
+    case DataType::kInt8:
+      return 1;
+    default:
+      return 2;
+  }
+}
 
 const char *DataTypeName(DataType dtype) {
   switch (dtype) {
@@ -12,6 +21,8 @@ const char *DataTypeName(DataType dtype) {
       return "fp16";
     case DataType::kBFloat16:
       return "bf16";
+    case DataType::kInt8:
+      return "int8";
   }
   return "unknown";
 }

@@ -18,7 +18,8 @@ constexpr int64_t kFewestTilePositions = 16;
 const std::byte *HeadBase(const DecodeAttentionArgs &args, const void *tensor, const Strides &strides,
                           int64_t batch, int64_t kv_head) {
   const int64_t outer = args.block_table == nullptr ? batch * strides.batch : 0;
-  return static_cast<const std::byte *>(tensor) + (outer + kv_head * strides.head) * ElementSize(args.dtype);
+  return static_cast<const std::byte *>(tensor) +
+         (outer + kv_head * strides.head) * ElementSize(args.kv_dtype);
 }
 
 bool HasZeroByte(uint64_t bytes) {
@@ -46,18 +47,18 @@ KvWalker::KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_he
                    int64_t last, bool skip_masked)
     : key_(HeadBase(args, args.key, args.key_strides, batch, kv_head)),
       value_(HeadBase(args, args.value, args.value_strides, batch, kv_head)),
-      key_row_bytes_(args.key_strides.position * ElementSize(args.dtype)),
-      value_row_bytes_(args.value_strides.position * ElementSize(args.dtype)),
+      key_row_bytes_(args.key_strides.position * ElementSize(args.kv_dtype)),
+      value_row_bytes_(args.value_strides.position * ElementSize(args.kv_dtype)),
       mask_(args.mask == nullptr ? nullptr : args.mask + batch * args.mask_batch_stride),
-      tile_positions_(std::clamp<int64_t>(kTileBytes / (args.head_size * ElementSize(args.dtype)),
+      tile_positions_(std::clamp<int64_t>(kTileBytes / (args.head_size * ElementSize(args.kv_dtype)),
                                           kFewestTilePositions, kTilePositions)),
       position_(first),
       last_(last),
       skip_masked_(skip_masked),
       blocks_(args.block_table == nullptr ? nullptr : args.block_table + batch * args.max_blocks),
       block_size_(args.block_size),
-      key_block_bytes_(args.key_strides.batch * ElementSize(args.dtype)),
-      value_block_bytes_(args.value_strides.batch * ElementSize(args.dtype)),
+      key_block_bytes_(args.key_strides.batch * ElementSize(args.kv_dtype)),
+      value_block_bytes_(args.value_strides.batch * ElementSize(args.kv_dtype)),
       run_first_(0),
       run_last_(blocks_ == nullptr ? last : first),
       run_key_(key_),

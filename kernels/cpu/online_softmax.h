@@ -165,20 +165,5 @@ inline void MergePartial(const HeadGroup &group, const PartialSoftmax &part, con
   }
 }
 
-template <typename T>
-void WriteNormalised(const HeadGroup &group, const PartialSoftmax &total) {
-  const int64_t pitch = PaddedHeadSize(group.head_size);
-  for (int64_t h = 0; h < group.heads; ++h) {
-    T *output = static_cast<T *>(group.output) + h * group.output_stride;
-    const float *values = total.weighted_values + h * pitch;
-    const Vec sum = Vec::Set(total.sum[h]);
-    for (int64_t d = 0; d < group.head_size; d += Vec::kLanes) {
-      const int64_t left = group.head_size - d;
-      const int lanes = left < Vec::kLanes ? static_cast<int>(left) : Vec::kLanes;
-      Vec::StorePartial(output + d, Vec::Div(Vec::Load(values + d), sum), lanes);
-    }
-  }
-}
-
 }  // namespace
 }  // namespace ifa::cpu

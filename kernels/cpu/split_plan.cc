@@ -56,7 +56,7 @@ void SplitPlan::Build(const DecodeAttentionArgs &args, int threads) {
     batch.live = live > 0 ? live : range.count();
     position_count_ += batch.live * kv_heads_;
   }
-  const int64_t position_bytes = 2 * args.head_size * ElementSize(args.dtype);
+  const int64_t position_bytes = 2 * args.head_size * ElementSize(args.kv_dtype);
   const int64_t smallest = std::max<int64_t>(kTilePositions, kMinTaskBytes / position_bytes);
   const int64_t target =
       threads == 1 ? INT64_MAX : std::max(smallest, position_count_ / (threads * kTasksPerThread));

@@ -29,6 +29,47 @@ void CheckPointer(const char *field, const void *pointer) {
   }
 }
 
+std::string NameOf(DataType dtype) {
+  return std::string(DataTypeName(dtype)) + " (" + std::to_string(static_cast<int>(dtype)) + ")";
+}
+
+// `dtype` itself, or int8.
+void CheckQuantisable(const char *field, DataType dtype, const DecodeAttentionArgs &args) {
+  if (dtype != args.dtype && dtype != DataType::kInt8) {
+    Refuse(field, NameOf(dtype), "dtype, which is " + NameOf(args.dtype) + ", or int8");
+  }
+}
+
+void CheckOnlyWith(const char *when, bool holds, const char *field, const void *pointer) {
+  if (pointer != nullptr && !holds) {
+    Refuse(field, "given", std::string("null without ") + when);
+  }
+}
+
+void CheckTypes(const DecodeAttentionArgs &args) {
+  if (args.dtype != DataType::kFloat32 && args.dtype != DataType::kFloat16 &&
+      args.dtype != DataType::kBFloat16) {
+    Refuse("dtype", NameOf(args.dtype), "fp32, fp16 or bf16");
+  }
+  CheckQuantisable("kv_dtype", args.kv_dtype, args);
+  CheckQuantisable("output_dtype", args.output_dtype, args);
+}
+
+void CheckQuantisation(const DecodeAttentionArgs &args) {
+  const bool int8_cache = args.kv_dtype == DataType::kInt8;
+  const bool int8_output = args.output_dtype == DataType::kInt8;
+  if (int8_cache) {
+    CheckPointer("antiquant_scale", args.antiquant_scale);
+  }
+  if (int8_output) {
+    CheckPointer("quant_scale", args.quant_scale);
+  }
+  CheckOnlyWith("a kv_dtype of int8", int8_cache, "antiquant_scale", args.antiquant_scale);
+  CheckOnlyWith("a kv_dtype of int8", int8_cache, "antiquant_offset", args.antiquant_offset);
+  CheckOnlyWith("an output_dtype of int8", int8_output, "quant_scale", args.quant_scale);
+  CheckOnlyWith("an output_dtype of int8", int8_output, "quant_offset", args.quant_offset);
+}
+
 void CheckHeads(const DecodeAttentionArgs &args) {
   CheckCount("query_heads", args.query_heads);
   CheckCount("kv_heads", args.kv_heads);
@@ -103,10 +144,7 @@ void CheckOptions(const ExecutionOptions &options) {
 }  // namespace
 
 void Validate(const DecodeAttentionArgs &args, const ExecutionOptions &options) {
-  if (args.dtype != DataType::kFloat32 && args.dtype != DataType::kFloat16 &&
-      args.dtype != DataType::kBFloat16) {
-    Refuse("dtype", std::to_string(static_cast<int>(args.dtype)), "kFloat32, kFloat16 or kBFloat16");
-  }
+  CheckTypes(args);
   CheckCount("batch", args.batch);
   CheckHeads(args);
   CheckCount("kv_length", args.kv_length);
@@ -115,6 +153,7 @@ void Validate(const DecodeAttentionArgs &args, const ExecutionOptions &options) 
   CheckPointer("key", args.key);
   CheckPointer("value", args.value);
   CheckPointer("output", args.output);
+  CheckQuantisation(args);
   CheckLengths(args);
   CheckBlocks(args);
   CheckOptions(options);

@@ -30,6 +30,7 @@ struct Vec {
   static Vec Load(const BFloat16 *p) {
     return {Widen(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)))};
   }
+  static Vec Load(const int8_t *p) { return {Widen8(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))}; }
 
   // The first n lanes, n in [1, kLanes); the others are zero and their memory is not touched.
   static Vec LoadPartial(const float *p, int n) { return {_mm512_maskz_loadu_ps(First(n), p)}; }
@@ -37,6 +38,7 @@ struct Vec {
     return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(First(n), p))};
   }
   static Vec LoadPartial(const BFloat16 *p, int n) { return {Widen(_mm256_maskz_loadu_epi16(First(n), p))}; }
+  static Vec LoadPartial(const int8_t *p, int n) { return {Widen8(_mm_maskz_loadu_epi8(First(n), p))}; }
 
   // The first n lanes, n in [1, kLanes], rounded half to even.
   static void StorePartial(float *p, Vec x, int n) { _mm512_mask_storeu_ps(p, First(n), x.v); }
@@ -106,6 +108,7 @@ struct Vec {
   static __m512 Widen(__m256i bits) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
+  static __m512 Widen8(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
   static __m256i Narrow(__m512 x) {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

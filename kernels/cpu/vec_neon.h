@@ -28,6 +28,12 @@ struct Vec {
   static Vec Load(const BFloat16 *p) {
     return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t *>(p)), 16))};
   }
+  static Vec Load(const int8_t *p) {
+    uint32_t bytes;
+    std::memcpy(&bytes, p, sizeof(bytes));
+    const int16x8_t words = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes)));
+    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)))};
+  }
 
   // The first n lanes, n in [1, kLanes); the others are zero and their memory is not touched.
   template <typename T>

@@ -41,6 +41,10 @@ struct Vec {
   static Vec Load(const BFloat16 *p) {
     return {Bits<Floats>(Words{p[0].bits, p[1].bits, p[2].bits, p[3].bits} << 16)};
   }
+  static Vec Load(const int8_t *p) {
+    return {Floats{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+                   static_cast<float>(p[3])}};
+  }
 
   // The first n lanes, n in [1, kLanes); the others are zero and their memory is not touched.
   template <typename T>

@@ -3,11 +3,14 @@
 // see vec_avx512.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "attend_range.h"
+#include "element_rows.h"
 #include "head_block.h"
 #include "online_softmax.h"
+#include "output_rows.h"
 #include "score_tile.h"
 #include "value_tile.h"
 
@@ -22,31 +25,37 @@ constexpr float kMaskedScore = -1e12F;
 constexpr int64_t kPositionsPerSum = 1024;
 
 // One block of query heads within a tile.
-template <typename T>
 struct BlockTask {
   const float *query;  // fp32 (heads, pitch)
   int64_t pitch;
   int head_size;
   float scale;
-  const T *pse_shift;  // (heads, S) or null
+  const float *key_constant;  // (heads) to be added to all scores, or null
+  DataType pse_dtype;
+  const std::byte *pse_shift;  // (heads, S) or null
   int64_t pse_stride;
   float *softmax;  // memory of OnlineSoftmax
   float *sums;     // (heads, pitch)
 };
 
-template <int heads, typename T>
-void AddPseShift(const BlockTask<T> &block, const KvTile &tile, float *scores) {
+template <int heads>
+void AddKeyConstant(const BlockTask &block, const KvTile &tile, float *scores) {
+  for (int k = 0; k < tile.count; ++k) {
+    for (int h = 0; h < heads; ++h) {
+      scores[k * HeadBlock<heads>::kPitch + h] += block.key_constant[h];
+    }
+  }
+}
+
+template <int heads>
+void AddPseShift(const BlockTask &block, const KvTile &tile, float *scores) {
   for (int h = 0; h < heads; ++h) {
-    const T *row = block.pse_shift + h * block.pse_stride + tile.position;
+    const int64_t row = h * block.pse_stride + tile.position;
     float shift[kTilePositions + Vec::kLanes];
-    int k = 0;
-    for (; k + Vec::kLanes <= tile.count; k += Vec::kLanes) {
-      Vec::Store(shift + k, Vec::Load(row + k));
+    for (int k = 0; k < tile.count; k += Vec::kLanes) {
+      Vec::Store(shift + k, LoadElements(block.pse_dtype, block.pse_shift, row + k, LanesAt(k, tile.count)));
     }
-    if (k < tile.count) {
-      Vec::Store(shift + k, Vec::LoadPartial(row + k, tile.count - k));
-    }
-    for (k = 0; k < tile.count; ++k) {
+    for (int k = 0; k < tile.count; ++k) {
       scores[k * HeadBlock<heads>::kPitch + h] += shift[k];
     }
   }
@@ -65,15 +74,18 @@ void ReplaceMasked(const KvTile &tile, float *scores) {
 }
 
 template <int heads, typename T>
-void AttendTile(const BlockTask<T> &block, const KvTile &tile, const KvTile &next) {
+void AttendTile(const BlockTask &block, const KvTile &tile, const KvTile &next) {
   constexpr int kPitch = HeadBlock<heads>::kPitch;
   constexpr int kStep = HeadBlock<heads>::kVectors * Vec::kLanes;
   const int64_t row_bytes = block.head_size * static_cast<int64_t>(sizeof(T));
   alignas(64) float scores[(kTilePositions + Vec::kScoreAccumulators) * kPitch];
   ScoreTile<heads, T>::Compute(block.query, block.pitch, block.head_size, block.scale, tile,
                                RowPrefetcher(tile.value, tile.value_row_bytes, row_bytes), scores);
+  if (block.key_constant != nullptr) {
+    AddKeyConstant<heads>(block, tile, scores);
+  }
   if (block.pse_shift != nullptr) {
-    AddPseShift<heads, T>(block, tile, scores);
+    AddPseShift<heads>(block, tile, scores);
   }
   if (tile.mask != nullptr) {
     ReplaceMasked<heads>(tile, scores);
@@ -93,25 +105,24 @@ void AttendTile(const BlockTask<T> &block, const KvTile &tile, const KvTile &nex
 }
 
 // The functions of a block by its number of heads.
-template <typename T>
 struct BlockKernels {
   void (*reset)(float *softmax);
-  void (*attend)(const BlockTask<T> &block, const KvTile &tile, const KvTile &next);
+  void (*attend)(const BlockTask &block, const KvTile &tile, const KvTile &next);
   void (*finish)(float *softmax, float *max, float *sum);
 };
 
 template <int heads, typename T>
-constexpr BlockKernels<T> KernelsOfBlock() {
+constexpr BlockKernels KernelsOfBlock() {
   return {[](float *softmax) { OnlineSoftmax<heads>(softmax).Reset(); }, &AttendTile<heads, T>,
           [](float *softmax, float *max, float *sum) { OnlineSoftmax<heads>(softmax).Finish(max, sum); }};
 }
 
 template <typename T>
-constexpr BlockKernels<T> kBlockKernels[kMaxBlockHeads] = {
+constexpr BlockKernels kBlockKernels[kMaxBlockHeads] = {
     KernelsOfBlock<1, T>(), KernelsOfBlock<2, T>(), KernelsOfBlock<3, T>(), KernelsOfBlock<4, T>(),
     KernelsOfBlock<5, T>(), KernelsOfBlock<6, T>(), KernelsOfBlock<7, T>(), KernelsOfBlock<8, T>()};
 
-// Attention of one head group over the tiles of a walker.
+// Attention of one head group over the tiles of a walker, T being the element type of its cache.
 template <typename T>
 class RangeAttention {
  public:
@@ -122,6 +133,7 @@ class RangeAttention {
         query_(scratch),
         sum_(PartialSoftmaxIn(scratch + group.heads * pitch_, group.heads, group.head_size)),
         softmax_(scratch + group.heads * pitch_ + PartialSoftmaxFloats(group.heads, group.head_size)),
+        key_constant_(softmax_ + 2 * kScratchAlignment * group.heads),
         result_(result) {}
 
   void Run(KvWalker walker) {
@@ -149,29 +161,56 @@ class RangeAttention {
   int64_t Heads(int64_t block) const { return FirstHead(block + 1) - FirstHead(block); }
   float *SoftmaxMemory(int64_t block) const { return softmax_ + block * 2 * kScratchAlignment; }
 
-  BlockTask<T> Block(int64_t block) const {
+  BlockTask Block(int64_t block) const {
     const int64_t head = FirstHead(block);
-    const T *pse_shift = static_cast<const T *>(group_.pse_shift);
+    const auto *pse_shift = static_cast<const std::byte *>(group_.pse_shift);
     return {query_ + head * pitch_,
             pitch_,
             static_cast<int>(group_.head_size),
             group_.scale,
-            pse_shift == nullptr ? nullptr : pse_shift + head * group_.pse_stride,
+            add_key_constant_ ? key_constant_ + head : nullptr,
+            group_.dtype,
+            pse_shift == nullptr ? nullptr : pse_shift + head * group_.pse_stride * ElementSize(group_.dtype),
             group_.pse_stride,
             SoftmaxMemory(block),
             sum_.weighted_values + head * pitch_};
   }
 
+  // q . (k + offset) * scale = (q * scale) . k + (q * scale) . offset: the scale goes into the query, and the
+  // last term is the same for every position.
   void WidenQuery() {
+    const Quantisation &key = group_.key_quantisation;
     for (int64_t h = 0; h < group_.heads; ++h) {
-      const T *row = static_cast<const T *>(group_.query) + h * group_.query_stride;
+      float *row = query_ + h * pitch_;
+      Vec constant = Vec::Zero();
       for (int64_t d = 0; d < pitch_; d += Vec::kLanes) {
-        const int64_t left = group_.head_size - d;
-        const Vec x = left >= Vec::kLanes ? Vec::Load(row + d)
-                      : left > 0          ? Vec::LoadPartial(row + d, static_cast<int>(left))
-                                          : Vec::Zero();
-        Vec::Store(query_ + h * pitch_ + d, x);
+        Vec::Store(row + d, Vec::Zero());
       }
+      for (int64_t d = 0; d < group_.head_size; d += Vec::kLanes) {
+        const int lanes = LanesAt(d, group_.head_size);
+        Vec x = LoadElements(group_.dtype, group_.query, h * group_.query_stride + d, lanes);
+        if (key.scale != nullptr) {
+          x = Vec::Mul(x, LoadParameter(key, key.scale, d, lanes));
+        }
+        if (key.offset != nullptr) {
+          constant = Vec::Fma(x, LoadParameter(key, key.offset, d, lanes), constant);
+        }
+        Vec::Store(row + d, x);
+      }
+      KeepKeyConstant(h, Vec::Mul(SumOverPositions<1>(constant), Vec::Set(group_.scale)));
+    }
+  }
+
+  // What is added to every score of a head changes no weight, and would only cost digits. But a masked score
+  // is -1e12 whatever the others are, so a constant that comes near it counts, and so does one that is not
+  // finite.
+  void KeepKeyConstant(int64_t head, Vec constant) {
+    Vec::StorePartial(key_constant_ + head, constant, 1);
+    float &x = key_constant_[head];
+    if (x > 0.1F * kMaskedScore && x < -kMinusInfinity) {
+      x = 0.0F;
+    } else {
+      add_key_constant_ = true;
     }
   }
 
@@ -196,32 +235,25 @@ class RangeAttention {
   float *query_;
   PartialSoftmax sum_;
   float *softmax_;
+  float *key_constant_;  // by head, 0 where it changes nothing
+  bool add_key_constant_ = false;
   const PartialSoftmax &result_;
 };
 
 void Attend(const HeadGroup &group, KvWalker walker, const PartialSoftmax &result, float *scratch) {
-  switch (group.dtype) {
+  switch (group.kv_dtype) {
     case DataType::kFloat32:
       return RangeAttention<float>(group, result, scratch).Run(walker);
     case DataType::kFloat16:
       return RangeAttention<Half>(group, result, scratch).Run(walker);
     case DataType::kBFloat16:
       return RangeAttention<BFloat16>(group, result, scratch).Run(walker);
+    case DataType::kInt8:
+      return RangeAttention<int8_t>(group, result, scratch).Run(walker);
   }
 }
 
-void Write(const HeadGroup &group, const PartialSoftmax &total) {
-  switch (group.dtype) {
-    case DataType::kFloat32:
-      return WriteNormalised<float>(group, total);
-    case DataType::kFloat16:
-      return WriteNormalised<Half>(group, total);
-    case DataType::kBFloat16:
-      return WriteNormalised<BFloat16>(group, total);
-  }
-}
-
-constexpr RangeKernels kRangeKernels = {&Attend, &MergePartial, &Write};
+constexpr RangeKernels kRangeKernels = {&Attend, &MergePartial, &WriteNormalised, &WriteZeros};
 
 }  // namespace
 }  // namespace ifa::cpu

@@ -15,5 +15,6 @@ void TestPadding();
 void TestPaging();
 void TestValidation();
 void TestPlan();
+void TestQuantisation();
 
 }  // namespace ifa::cpu::test

@@ -15,6 +15,8 @@ void TestPadding() {
            {Mask::kNone, Mask::kPrefix, Mask::kSuffix, Mask::kRandom, Mask::kSparse, Mask::kAll}) {
         ProblemSpec spec;
         spec.dtype = static_cast<DataType>(below(3));
+        spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
+        spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
         spec.batch = 1 + below(3);
         spec.kv_heads = 1 + below(3);
         spec.group = 1 + below(5);

@@ -13,6 +13,8 @@ ProblemSpec Draw(int64_t block_size, int64_t kv_length, std::mt19937_64 *random)
   const auto below = [random](uint64_t n) { return static_cast<int>((*random)() % n); };
   ProblemSpec spec;
   spec.dtype = static_cast<DataType>(below(3));
+  spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
+  spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
   spec.batch = 1 + below(3);
   spec.kv_heads = 1 + below(3);
   spec.group = 1 + below(9);

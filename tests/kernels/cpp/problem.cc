@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -10,98 +9,38 @@
 #include <utility>
 
 #include "check.h"
+#include "element_types.h"
 
 namespace ifa::cpu::test {
 namespace {
 
 constexpr double kUntouched = 12345.0;
 
-int64_t SizeOf(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
-const char *NameOf(DataType dtype) {
-  return dtype == DataType::kFloat32 ? "fp32" : dtype == DataType::kFloat16 ? "fp16" : "bf16";
+bool IsPerChannel(Quantised quantised) {
+  return quantised == Quantised::kPerChannel || quantised == Quantised::kPerChannelWithOffset;
+}
+bool HasOffset(Quantised quantised) {
+  return quantised == Quantised::kPerTensorWithOffset || quantised == Quantised::kPerChannelWithOffset;
 }
 
-// Binary formats by exponent and fraction bits, one element at a time.
-struct Format {
-  int exponent_bits;
-  int fraction_bits;
-};
-Format FormatOf(DataType dtype) { return dtype == DataType::kFloat16 ? Format{5, 10} : Format{8, 7}; }
-
-// The distance of neighbouring numbers of the type at x.
-double UnitInTheLastPlace(DataType dtype, double x) {
-  const Format format = FormatOf(dtype);
-  const int smallest = 2 - (1 << (format.exponent_bits - 1));
-  const int exponent = x == 0 ? smallest : std::max(smallest, std::ilogb(x));
-  return std::ldexp(1.0, exponent - format.fraction_bits);
-}
+double RoundedToInt8(double x) { return std::isnan(x) ? 0 : std::clamp(std::nearbyint(x), -128.0, 127.0); }
 
 }  // namespace
 
-double ToDouble(DataType dtype, const std::byte *element) {
-  if (dtype == DataType::kFloat32) {
-    float x;
-    std::memcpy(&x, element, sizeof(x));
-    return x;
-  }
-  const Format format = FormatOf(dtype);
-  uint16_t bits;
-  std::memcpy(&bits, element, sizeof(bits));
-  const int exponent = (bits >> format.fraction_bits) & ((1 << format.exponent_bits) - 1);
-  const int fraction = bits & ((1 << format.fraction_bits) - 1);
-  const int bias = (1 << (format.exponent_bits - 1)) - 1;
-  double x;
-  if (exponent == (1 << format.exponent_bits) - 1) {
-    x = fraction == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
-  } else if (exponent == 0) {
-    x = std::ldexp(fraction, 1 - bias - format.fraction_bits);
-  } else {
-    x = std::ldexp(fraction + (1 << format.fraction_bits), exponent - bias - format.fraction_bits);
-  }
-  return (bits & 0x8000U) != 0 ? -x : x;
-}
-
-void FromDouble(DataType dtype, double x, std::byte *element) {
-  if (dtype == DataType::kFloat32) {
-    const auto narrow = static_cast<float>(x);
-    std::memcpy(element, &narrow, sizeof(narrow));
-    return;
-  }
-  const Format format = FormatOf(dtype);
-  const int special = ((1 << format.exponent_bits) - 1) << format.fraction_bits;
-  const int bias = (1 << (format.exponent_bits - 1)) - 1;
-  int bits;
-  if (std::isnan(x)) {
-    bits = special | (1 << (format.fraction_bits - 1));
-  } else if (std::isinf(x)) {
-    bits = special;
-  } else {
-    const double unit = UnitInTheLastPlace(dtype, x);
-    const double units = std::nearbyint(std::abs(x) / unit);
-    // A carry out of the fraction raises the exponent by itself.
-    const int exponent = x == 0 ? 0 : std::max(0, std::ilogb(x) + bias - 1);
-    bits = std::min(special, static_cast<int>(units) + (exponent << format.fraction_bits));
-    if (x != 0 && std::ilogb(x) + bias <= 0) {
-      bits = static_cast<int>(units);
-    }
-  }
-  const auto stored = static_cast<uint16_t>(bits | (std::signbit(x) ? 0x8000 : 0));
-  std::memcpy(element, &stored, sizeof(stored));
-}
-
 std::string ProblemSpec::Name() const {
-  return std::string(NameOf(dtype)) + " B=" + std::to_string(batch) + " kvN=" + std::to_string(kv_heads) +
-         " G=" + std::to_string(group) + " S=" + std::to_string(kv_length) +
-         " D=" + std::to_string(head_size) + " layout=" + std::to_string(static_cast<int>(layout)) +
+  return std::string(DataTypeName(dtype)) + " B=" + std::to_string(batch) +
+         " kvN=" + std::to_string(kv_heads) + " G=" + std::to_string(group) +
+         " S=" + std::to_string(kv_length) + " D=" + std::to_string(head_size) +
+         " layout=" + std::to_string(static_cast<int>(layout)) +
          " lengths=" + std::to_string(static_cast<int>(lengths)) +
          " mask=" + std::to_string(static_cast<int>(mask)) + " pse=" + std::to_string(static_cast<int>(pse)) +
          " starts=" + std::to_string(static_cast<int>(starts)) +
          " paging=" + std::to_string(static_cast<int>(paging)) + "x" + std::to_string(block_size) +
-         " seed=" + std::to_string(seed);
+         " cache=" + std::to_string(static_cast<int>(cache)) +
+         " output=" + std::to_string(static_cast<int>(output)) + " seed=" + std::to_string(seed);
 }
 
-Problem::Problem(const ProblemSpec &spec)
-    : spec_(spec), heads_(spec.kv_heads * spec.group), element_(SizeOf(spec.dtype)) {
+Problem::Problem(const ProblemSpec &spec) : spec_(spec), heads_(spec.kv_heads * spec.group) {
   std::mt19937_64 random(spec.seed);
   DrawLengths(&random);
   DrawStarts(&random);
@@ -119,23 +58,23 @@ Problem::Problem(const ProblemSpec &spec)
   } else {
     kv_strides_ = {spec.kv_heads * positions * row, positions * row, row};
   }
-  const auto buffer = [&](int64_t bytes) { return GuardedBuffer(static_cast<size_t>(bytes), spec.guard); };
   std::normal_distribution<double> normal;
-  const auto fill = [&](GuardedBuffer *tensor, int64_t elements) {
-    *tensor = buffer(elements * element_);
+  const auto fill = [&](Tensor *tensor, DataType dtype, int64_t elements) {
+    *tensor = Tensor(dtype, elements, spec.guard);
     for (int64_t i = 0; i < elements; ++i) {
-      FromDouble(spec.dtype, normal(random), Element(*tensor, i));
+      tensor->Set(i, dtype == DataType::kInt8 ? static_cast<double>(random() % 256) - 128.0 : normal(random));
     }
   };
   // The last row ends with its last channel, without the padding.
   const int64_t kv_elements = rows * row - (row - spec.head_size);
-  fill(&query_, spec.batch * heads_ * spec.head_size);
-  fill(&key_, kv_elements);
-  fill(&value_, kv_elements);
+  fill(&query_, spec.dtype, spec.batch * heads_ * spec.head_size);
+  fill(&key_, CacheType(), kv_elements);
+  fill(&value_, CacheType(), kv_elements);
   SpoilUnusedRows();
-  output_ = buffer(spec.batch * heads_ * spec.head_size * element_);
+  output_ = Tensor(OutputType(), spec.batch * heads_ * spec.head_size, spec.guard);
+  DrawQuantisation(&random);
   if (spec.mask != Mask::kNone) {
-    mask_ = buffer(spec.batch * spec.kv_length);
+    mask_ = GuardedBuffer(static_cast<size_t>(spec.batch * spec.kv_length), spec.guard);
     for (int64_t b = 0; b < spec.batch; ++b) {
       const auto edge = static_cast<int64_t>(random() % static_cast<uint64_t>(spec.kv_length));
       for (int64_t j = 0; j < spec.kv_length; ++j) {
@@ -149,17 +88,48 @@ Problem::Problem(const ProblemSpec &spec)
   }
   if (spec.pse != Pse::kNone) {
     pse_batch_stride_ = spec.pse == Pse::kShared ? 0 : heads_ * spec.kv_length;
-    fill(&pse_, (spec.pse == Pse::kShared ? 1 : spec.batch) * heads_ * spec.kv_length);
+    fill(&pse_, spec.dtype, (spec.pse == Pse::kShared ? 1 : spec.batch) * heads_ * spec.kv_length);
     const double low = spec.pse == Pse::kLowest ? (spec.dtype == DataType::kFloat16 ? -65504.0 : -3.38e38)
                                                 : -std::numeric_limits<double>::infinity();
     if (spec.pse == Pse::kMinusInfinity || spec.pse == Pse::kLowest) {
       // Runs that cover whole tiles; the last position of every row stays visible.
       for (int64_t i = 0; i < spec.batch * heads_ * spec.kv_length; ++i) {
         if ((i / 48) % 3 != 1 && i % spec.kv_length != 0) {
-          FromDouble(spec.dtype, low, Element(pse_, i));
+          pse_.Set(i, low);
         }
       }
     }
+  }
+}
+
+DataType Problem::CacheType() const { return spec_.cache == Quantised::kNo ? spec_.dtype : DataType::kInt8; }
+
+DataType Problem::OutputType() const {
+  return spec_.output == Quantised::kNo ? spec_.dtype : DataType::kInt8;
+}
+
+// Scales that bring a cache of int8 to a deviation of 1, and an output to some 40, which sometimes saturates.
+void Problem::DrawQuantisation(std::mt19937_64 *random) {
+  std::normal_distribution<double> normal;
+  const auto fill = [&](Tensor *tensor, DataType dtype, int64_t elements, double mean, double deviation) {
+    *tensor = Tensor(dtype, elements, spec_.guard);
+    for (int64_t i = 0; i < elements; ++i) {
+      tensor->Set(i, mean + deviation * normal(*random));
+    }
+  };
+  const int64_t antiquant = IsPerChannel(spec_.cache) ? 2 * spec_.kv_heads * spec_.head_size : 2;
+  const int64_t quant = IsPerChannel(spec_.output) ? heads_ * spec_.head_size : 1;
+  if (spec_.cache != Quantised::kNo) {
+    fill(&antiquant_scale_, spec_.dtype, antiquant, 0.0135, 0.004);
+  }
+  if (HasOffset(spec_.cache)) {
+    fill(&antiquant_offset_, spec_.dtype, antiquant, 0, 8);
+  }
+  if (spec_.output != Quantised::kNo) {
+    fill(&quant_scale_, DataType::kFloat32, quant, 40, 40);
+  }
+  if (HasOffset(spec_.output)) {
+    fill(&quant_offset_, DataType::kFloat32, quant, 3.5, 20);
   }
 }
 
@@ -238,8 +208,9 @@ void Problem::DrawBlocks(std::mt19937_64 *random) {
   }
 }
 
-// NaN in the rows of the cache that no sequence holds: whoever reads one fails.
+// NaN, or the largest int8, in the rows of the cache that no sequence holds: whoever reads one fails.
 void Problem::SpoilUnusedRows() {
+  const double spoilt = CacheType() == DataType::kInt8 ? 127.0 : std::numeric_limits<double>::quiet_NaN();
   const bool paged = spec_.paging != Paging::kNone;
   const int64_t outer = paged ? block_count_ : spec_.batch;
   const int64_t positions = paged ? spec_.block_size : spec_.kv_length;
@@ -254,14 +225,10 @@ void Problem::SpoilUnusedRows() {
     for (int64_t i = 0; i < spec_.kv_heads * spec_.head_size && !used[static_cast<size_t>(row)]; ++i) {
       const int64_t offset = row / positions * kv_strides_.batch + i / spec_.head_size * kv_strides_.head +
                              row % positions * kv_strides_.position + i % spec_.head_size;
-      FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(key_, offset));
-      FromDouble(spec_.dtype, std::numeric_limits<double>::quiet_NaN(), Element(value_, offset));
+      key_.Set(offset, spoilt);
+      value_.Set(offset, spoilt);
     }
   }
-}
-
-std::byte *Problem::Element(const GuardedBuffer &buffer, int64_t offset) const {
-  return buffer.data() + offset * element_;
 }
 
 int64_t Problem::KvOffset(int64_t batch, int64_t kv_head, int64_t position) const {
@@ -274,24 +241,65 @@ int64_t Problem::KvOffset(int64_t batch, int64_t kv_head, int64_t position) cons
 }
 
 void Problem::SetQuery(int64_t batch, int64_t head, int64_t channel, double x) {
-  FromDouble(spec_.dtype, x, Element(query_, (batch * heads_ + head) * spec_.head_size + channel));
+  query_.Set((batch * heads_ + head) * spec_.head_size + channel, x);
 }
 void Problem::SetKey(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x) {
-  FromDouble(spec_.dtype, x, Element(key_, KvOffset(batch, kv_head, position) + channel));
+  key_.Set(KvOffset(batch, kv_head, position) + channel, x);
 }
 void Problem::SetValue(int64_t batch, int64_t kv_head, int64_t position, int64_t channel, double x) {
-  FromDouble(spec_.dtype, x, Element(value_, KvOffset(batch, kv_head, position) + channel));
+  value_.Set(KvOffset(batch, kv_head, position) + channel, x);
 }
 void Problem::SetPse(int64_t batch, int64_t head, int64_t position, double x) {
-  FromDouble(spec_.dtype, x, Element(pse_, batch * pse_batch_stride_ + head * spec_.kv_length + position));
+  pse_.Set(batch * pse_batch_stride_ + head * spec_.kv_length + position, x);
+}
+
+int64_t Problem::AntiquantIndex(int64_t tensor, int64_t kv_head, int64_t channel) const {
+  return IsPerChannel(spec_.cache) ? (tensor * spec_.kv_heads + kv_head) * spec_.head_size + channel : tensor;
+}
+
+void Problem::SetAntiquant(Parameter parameter, int64_t tensor, int64_t kv_head, int64_t channel, double x) {
+  (parameter == Parameter::kScale ? antiquant_scale_ : antiquant_offset_)
+      .Set(AntiquantIndex(tensor, kv_head, channel), x);
+}
+void Problem::SetQuant(Parameter parameter, int64_t head, int64_t channel, double x) {
+  (parameter == Parameter::kScale ? quant_scale_ : quant_offset_)
+      .Set(IsPerChannel(spec_.output) ? head * spec_.head_size + channel : 0, x);
+}
+
+double Problem::Dequantised(int64_t tensor, int64_t kv_head, int64_t channel, double x) const {
+  if (spec_.cache == Quantised::kNo) {
+    return x;
+  }
+  const int64_t index = AntiquantIndex(tensor, kv_head, channel);
+  return (x + (HasOffset(spec_.cache) ? antiquant_offset_.Get(index) : 0)) * antiquant_scale_.Get(index);
+}
+
+double Problem::QuantScale(int64_t head, int64_t channel) const {
+  return spec_.output == Quantised::kNo
+             ? 1
+             : quant_scale_.Get(IsPerChannel(spec_.output) ? head * spec_.head_size + channel : 0);
+}
+
+double Problem::QuantOffset(int64_t head, int64_t channel) const {
+  return HasOffset(spec_.output)
+             ? quant_offset_.Get(IsPerChannel(spec_.output) ? head * spec_.head_size + channel : 0)
+             : 0;
 }
 
 DecodeAttentionArgs Problem::Args() {
   for (int64_t i = 0; i < spec_.batch * heads_ * spec_.head_size; ++i) {
-    FromDouble(spec_.dtype, kUntouched, Element(output_, i));
+    output_.Set(i, kUntouched);
   }
   DecodeAttentionArgs args;
   args.dtype = spec_.dtype;
+  args.kv_dtype = CacheType();
+  args.output_dtype = OutputType();
+  args.antiquant_scale = antiquant_scale_.data();
+  args.antiquant_offset = antiquant_offset_.data();
+  args.antiquant_per_tensor = !IsPerChannel(spec_.cache);
+  args.quant_scale = reinterpret_cast<const float *>(quant_scale_.data());
+  args.quant_offset = reinterpret_cast<const float *>(quant_offset_.data());
+  args.quant_per_channel = IsPerChannel(spec_.output);
   args.batch = spec_.batch;
   args.query_heads = heads_;
   args.kv_heads = spec_.kv_heads;
@@ -334,12 +342,12 @@ std::vector<double> Problem::Reference() const {
     for (int64_t h = 0; h < spec_.kv_heads; ++h) {
       for (int64_t i = 0; i < length * size; ++i) {
         const int64_t offset = KvOffset(b, h, first + i / size) + i % size;
-        key[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(key_, offset));
-        value[static_cast<size_t>(i)] = ToDouble(spec_.dtype, Element(value_, offset));
+        key[static_cast<size_t>(i)] = Dequantised(0, h, i % size, key_.Get(offset));
+        value[static_cast<size_t>(i)] = Dequantised(1, h, i % size, value_.Get(offset));
       }
       for (int64_t n = h * spec_.group; n < (h + 1) * spec_.group && length > 0; ++n) {
         for (int64_t d = 0; d < size; ++d) {
-          query[static_cast<size_t>(d)] = ToDouble(spec_.dtype, Element(query_, (b * heads_ + n) * size + d));
+          query[static_cast<size_t>(d)] = query_.Get((b * heads_ + n) * size + d);
         }
         for (int64_t j = 0; j < length; ++j) {
           double dot = 0;
@@ -349,8 +357,7 @@ std::vector<double> Problem::Reference() const {
           double &s = score[static_cast<size_t>(j)];
           s = dot * scale;
           if (pse_.data() != nullptr) {
-            s +=
-                ToDouble(spec_.dtype, Element(pse_, b * pse_batch_stride_ + n * spec_.kv_length + first + j));
+            s += pse_.Get(b * pse_batch_stride_ + n * spec_.kv_length + first + j);
           }
           if (mask() != nullptr && mask()[b * spec_.kv_length + first + j] != 0) {
             s = -1e12;
@@ -372,23 +379,50 @@ std::vector<double> Problem::Reference() const {
       }
     }
   }
+  for (int64_t i = 0; i < spec_.batch * heads_ * size; ++i) {
+    double &x = result[static_cast<size_t>(i)];
+    x = x * QuantScale(i / size % heads_, i % size) + QuantOffset(i / size % heads_, i % size);
+  }
   return result;
 }
 
 std::vector<double> Problem::Output() const {
   std::vector<double> output(static_cast<size_t>(spec_.batch * heads_ * spec_.head_size));
   for (size_t i = 0; i < output.size(); ++i) {
-    output[i] = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+    output[i] = output_.Get(static_cast<int64_t>(i));
   }
   return output;
 }
 
 std::string Problem::Compare(const std::vector<double> &reference) const {
+  return OutputType() == DataType::kInt8 ? CompareInt8(reference) : CompareFloats(reference);
+}
+
+// Rounding may go either way where fp32 arithmetic cannot tell on which side of a half the number lies.
+std::string Problem::CompareInt8(const std::vector<double> &reference) const {
+  double squares = 0;
+  for (const double x : reference) {
+    squares += std::isfinite(x) ? x * x : 0;
+  }
+  const double slack = 2e-5 * std::sqrt(squares / static_cast<double>(reference.size()));
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double out = output_.Get(static_cast<int64_t>(i));
+    const double low = RoundedToInt8(reference[i] - slack);
+    const double high = RoundedToInt8(reference[i] + slack);
+    if (out < low || out > high) {
+      return "element " + std::to_string(i) + " is " + std::to_string(out) + ", expected " +
+             std::to_string(reference[i]) + " rounded";
+    }
+  }
+  return "";
+}
+
+std::string Problem::CompareFloats(const std::vector<double> &reference) const {
   double squares = 0;
   double error_squares = 0;
   int64_t finite = 0;
   for (size_t i = 0; i < reference.size(); ++i) {
-    const double out = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+    const double out = output_.Get(static_cast<int64_t>(i));
     if (!std::isfinite(reference[i])) {
       const bool same = std::isnan(reference[i]) ? std::isnan(out) : out == reference[i];
       if (!same) {
@@ -407,7 +441,7 @@ std::string Problem::Compare(const std::vector<double> &reference) const {
   }
   const double rms = std::sqrt(squares / static_cast<double>(std::max<int64_t>(1, finite)));
   for (size_t i = 0; i < reference.size(); ++i) {
-    const double out = ToDouble(spec_.dtype, Element(output_, static_cast<int64_t>(i)));
+    const double out = output_.Get(static_cast<int64_t>(i));
     // Half a unit for the rounding, and what fp32 arithmetic may be off before it.
     const double allowed = 0.5 * UnitInTheLastPlace(spec_.dtype, reference[i]) + 2e-5 * rms;
     if (std::isfinite(reference[i]) && !(std::abs(out - reference[i]) <= allowed)) {

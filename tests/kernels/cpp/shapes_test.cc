@@ -18,6 +18,8 @@ ProblemSpec Draw(int64_t head_size, int64_t group, int64_t kv_length, std::mt199
   const auto below = [random](uint64_t n) { return static_cast<int>((*random)() % n); };
   ProblemSpec spec;
   spec.dtype = static_cast<DataType>(below(3));
+  spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
+  spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
   spec.head_size = head_size;
   spec.group = group;
   spec.kv_length = kv_length;

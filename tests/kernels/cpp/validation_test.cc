@@ -21,6 +21,7 @@ const int64_t kLengthsNegative[] = {-1, 10};
 const int64_t kStartsTooLate[] = {0, 7};
 const int64_t kLengthsShort[] = {4, 4};
 const int32_t kBlocks[] = {0, 1};
+const float kParameters[] = {1.0F, 1.0F};
 
 // One block of 16 positions for each of the two sequences.
 void Page(DecodeAttentionArgs *args) {
@@ -54,7 +55,34 @@ std::vector<Case> Cases() {
       {"key null", [](Args *a, Options *) { a->key = nullptr; }, {"key is null"}},
       {"value null", [](Args *a, Options *) { a->value = nullptr; }, {"value is null"}},
       {"output null", [](Args *a, Options *) { a->output = nullptr; }, {"output is null"}},
-      {"dtype unknown", [](Args *a, Options *) { a->dtype = static_cast<DataType>(9); }, {"dtype is 9"}},
+      {"dtype unknown",
+       [](Args *a, Options *) { a->dtype = static_cast<DataType>(9); },
+       {"dtype is unknown (9)", "fp32, fp16 or bf16"}},
+      {"dtype int8", [](Args *a, Options *) { a->dtype = DataType::kInt8; }, {"dtype is int8"}},
+      {"kv_dtype of another float",
+       [](Args *a, Options *) { a->kv_dtype = DataType::kFloat16; },
+       {"kv_dtype is fp16", "fp32", "int8"}},
+      {"output_dtype of another float",
+       [](Args *a, Options *) { a->output_dtype = DataType::kBFloat16; },
+       {"output_dtype is bf16", "fp32", "int8"}},
+      {"int8 cache without a scale",
+       [](Args *a, Options *) { a->kv_dtype = DataType::kInt8; },
+       {"antiquant_scale is null"}},
+      {"int8 output without a scale",
+       [](Args *a, Options *) { a->output_dtype = DataType::kInt8; },
+       {"quant_scale is null"}},
+      {"antiquant_scale without an int8 cache",
+       [](Args *a, Options *) { a->antiquant_scale = kParameters; },
+       {"antiquant_scale is given", "kv_dtype"}},
+      {"antiquant_offset without an int8 cache",
+       [](Args *a, Options *) { a->antiquant_offset = kParameters; },
+       {"antiquant_offset is given", "kv_dtype"}},
+      {"quant_scale without an int8 output",
+       [](Args *a, Options *) { a->quant_scale = kParameters; },
+       {"quant_scale is given", "output_dtype"}},
+      {"quant_offset without an int8 output",
+       [](Args *a, Options *) { a->quant_offset = kParameters; },
+       {"quant_offset is given", "output_dtype"}},
       {"length too long",
        [](Args *a, Options *) { a->lengths = kLengthsTooLong; },
        {"lengths[1] is 11", "0 to", "10"}},
