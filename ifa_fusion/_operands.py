@@ -36,6 +36,18 @@ def dimension(tensor: TensorSpec | None, index: int) -> int | None:
     return tensor.shape[index]
 
 
+def known_dimensions(shape: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Return a shape with None where only the run will tell."""
+    return tuple(None if size == UNKNOWN_DIMENSION else size for size in shape)
+
+
+def agrees(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape is the expected one, as far as both are known; None stands for any size."""
+    return len(shape) == len(expected) and all(
+        want is None or size in (want, UNKNOWN_DIMENSION) for size, want in zip(shape, expected, strict=True)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeValue:
     """A value other than a tensor that only the run will tell."""

@@ -84,7 +84,7 @@ def incre_flash_attention(
         query: Shape :math:`(B, 1, H)` in layout BSH, :math:`(B, N, 1, D)` in layout BNSD. Float16 or
             BFloat16; on a CPU Float32 as well, which is an extension.
         key: A list or tuple of exactly one Tensor of shape :math:`(B, S, kvH)` or :math:`(B, kvN, S, D)` and
-            of the data type of ``query``. Int8 is not supported yet.
+            of the data type of ``query``, or Int8 with ``antiquant_scale``.
         value: Like ``key``: the same shape and data type.
         attn_mask: Shape :math:`(B, S)`, :math:`(B, 1, S)` or :math:`(B, 1, 1, S)`; Bool, Int8 or UInt8. A
             value other than 0 hides the position.
@@ -95,10 +95,17 @@ def incre_flash_attention(
         dequant_scale1: Reserved; must be ``None``.
         quant_scale1: Reserved; must be ``None``.
         dequant_scale2: Reserved; must be ``None``.
-        quant_scale2: Quantises the output. Not supported yet.
-        quant_offset2: Quantises the output. Not supported yet.
-        antiquant_scale: Dequantises key and value. Not supported yet.
-        antiquant_offset: Dequantises key and value. Not supported yet.
+        quant_scale2: Makes the output Int8: :math:`out \cdot \text{quant\_scale2} + \text{quant\_offset2}`,
+            rounded half to even and saturated. Float32 of shape :math:`(1,)`, or, without a block table, one
+            value for each channel: :math:`(1, N, 1, D)`, :math:`(N, 1, D)`, :math:`(N, D)`,
+            :math:`(1, 1, N, D)`, :math:`(1, N, D)`, :math:`(1, H)`, :math:`(1, 1, H)` or :math:`(H,)`.
+        quant_offset2: Like ``quant_scale2``, which it needs: the same shape. ``None``: 0.
+        antiquant_scale: Dequantises an Int8 cache: ``key`` stands for
+            :math:`(key + \text{antiquant\_offset}) \cdot \text{antiquant\_scale}`, ``value`` alike. The data
+            type of ``query``; shape :math:`(2,)`, the first for ``key`` and the second for ``value``, or one
+            pair for each channel: :math:`(2, kvN, 1, D)`, :math:`(2, 1, kvN, D)`, :math:`(2, kvN, D)` or
+            :math:`(2, kvH)`.
+        antiquant_offset: Like ``antiquant_scale``, of the same rank; may be fractional. ``None``: 0.
         block_table: Makes the cache a paged one, of M blocks: ``key`` and ``value`` have the shape
             :math:`(M, \text{block\_size}, kvH)`, or in layout BNSD :math:`(M, kvN, \text{block\_size}, D)`.
             Int32 of shape :math:`(B, \text{blocks of a sequence})`, at most 16384 of them; position :math:`j`
@@ -111,7 +118,8 @@ def incre_flash_attention(
         input_layout: ``'BSH'`` or ``'BNSD'``.
         scale_value: Multiplies the scores. Nothing else does: pass ``D ** -0.5`` for the usual attention.
         num_key_value_heads: kvN, a divisor of N; 0 means N.
-        block_size: Positions of a block, a multiple of 16 up to 512; not used without ``block_table``.
+        block_size: Positions of a block, a multiple of 16, of 32 in an Int8 cache, up to 512; not used without
+            ``block_table``.
         inner_precise: 0 (high precision) or 1 (high performance); on a CPU both compute the same.
         kv_padding_size: Makes the cache left-padded: the valid positions of a sequence end before the last
             ``kv_padding_size`` ones, at :math:`S - \max(\text{kv\_padding\_size}, 0)`, instead of starting at
@@ -119,22 +127,25 @@ def incre_flash_attention(
             :math:`(1,)`. Ignored without ``actual_seq_lengths`` and with ``block_table``.
 
     Returns:
-        A Tensor of the shape and data type of ``query``.
+        A Tensor of the shape of ``query``, and of its data type, or Int8 with ``quant_scale2``.
 
     Raises:
-        TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths``, ``block_table`` or
-            ``kv_padding_size`` has another data type than above; ``key`` and ``value`` differ in data type,
-            or are not a list or tuple of Tensors; ``scale_value`` is not a float, ``input_layout`` not a str,
-            one of the other attributes not an int; ``quant_scale1`` is not a Tensor of Float32.
+        TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths``, ``block_table``,
+            ``kv_padding_size``, ``quant_scale2`` or ``quant_offset2`` has another data type than above;
+            ``antiquant_scale`` or ``antiquant_offset`` is not of a floating-point type; ``key`` and ``value``
+            differ in data type, or are not a list or tuple of Tensors; ``scale_value`` is not a float,
+            ``input_layout`` not a str, one of the other attributes not an int; ``quant_scale1`` is not a
+            Tensor of Float32.
         ValueError: ``input_layout`` is another str; the size of ``actual_seq_lengths`` is not 1 or B; H is
             not a multiple of ``num_heads``; ``num_heads`` is not a multiple of ``num_key_value_heads``. All
             but the first are an :class:`~ifa_fusion.errors.IfaValueError`, which is a RuntimeError as well.
-        RuntimeError: ``num_heads`` is not greater than 0; a shape does not agree with the others; a length is
-            not in [0, S]; ``inner_precise`` is not 0 or 1; a reserved argument is given; a limit of the
-            operator is exceeded (N / kvN at most 64, kvN at most 256, D at most 512, B at most 65536; with a
-            block table kvH at most 65535 in a cache of rank 3, and at most 2147483647 elements in a cache); a
-            block that a length needs is not in the cache.
-        NotImplementedError: An argument that is not supported yet is given.
+        RuntimeError: ``num_heads`` is not greater than 0; a shape or data type does not agree with the
+            others; a length is not in [0, S]; ``inner_precise`` is not 0 or 1; a reserved argument is given;
+            ``antiquant_scale`` is missing with an Int8 cache, or it or ``antiquant_offset`` is given without
+            one; ``quant_offset2`` is given without ``quant_scale2``; a limit of the operator is exceeded
+            (N / kvN at most 64, kvN at most 256, D at most 512, B at most 65536; with a block table kvH at
+            most 65535 in a cache of rank 3, and at most 2147483647 elements in a cache); a block that a
+            length needs is not in the cache.
 
     Examples:
         >>> import numpy as np

@@ -7,8 +7,8 @@ dimensions that the compiler has not inferred) passes here and is checked by the
 from ifa_fusion._validation.call import Call
 from ifa_fusion._validation.dtypes import check_dtypes
 from ifa_fusion._validation.kinds import check_kinds
+from ifa_fusion._validation.reserved import check_reserved
 from ifa_fusion._validation.shapes import check_head_counts, check_shapes
-from ifa_fusion._validation.support import check_reserved, check_supported
 
 __all__ = ["Call", "check_call"]
 
@@ -20,7 +20,6 @@ def check_call(call: Call) -> None:
     """
     check_kinds(call)
     check_reserved(call)
-    check_supported(call)
     check_dtypes(call)
     check_head_counts(call)
     check_shapes(call)

@@ -16,6 +16,10 @@ _LENGTH_TYPES = (mstype.int32, mstype.int64)
 
 def check_dtypes(call: Call) -> None:
     """Check every data type, and that those agree that must."""
+    for name in ("quant_scale2", "quant_offset2"):
+        _check_dtype(name, getattr(call, name), (mstype.float32,))
+    for name in ("antiquant_scale", "antiquant_offset"):
+        _check_dtype(name, getattr(call, name), _float_types(getattr(call, name)))
     _check_dtype("pse_shift", call.pse_shift, _float_types(call.pse_shift))
     _check_dtype("attn_mask", call.attn_mask, _MASK_TYPES)
     if isinstance(call.actual_seq_lengths, TensorSpec):
@@ -24,11 +28,14 @@ def check_dtypes(call: Call) -> None:
     _check_dtype("kv_padding_size", call.kv_padding_size, (mstype.int64,))
     key, value = tensor_of(call.key), tensor_of(call.value)
     for name, operand in (("key", key), ("value", value)):
-        _check_dtype(name, operand, _float_types(operand))
+        _check_dtype(name, operand, (*_float_types(operand), mstype.int8))
     if key is not None and value is not None and key.dtype != value.dtype:
         refuse(TypeError, "value", f"of the data type of 'key', {key.dtype}", text_of(value))
     _check_dtype("query", call.query, _float_types(call.query))
-    for name, operand in (("key", key), ("pse_shift", call.pse_shift)):
+    if key is not None and key.dtype not in (call.query.dtype, mstype.int8):
+        refuse(RuntimeError, "key", f"of the data type of 'query', {call.query.dtype}, or Int8", text_of(key))
+    for name in ("pse_shift", "antiquant_scale", "antiquant_offset"):
+        operand = getattr(call, name)
         if operand is not None and operand.dtype != call.query.dtype:
             refuse(RuntimeError, name, f"of the data type of 'query', {call.query.dtype}", text_of(operand))
 

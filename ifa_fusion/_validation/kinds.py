@@ -44,6 +44,7 @@ def _check_tensor_kinds(call: Call) -> None:
             refuse(TypeError, name, "a list or tuple of one Tensor", text_of(operand))
     for name in (
         *("attn_mask", "pse_shift", "dequant_scale1", "dequant_scale2", "quant_scale1"),
+        *("quant_scale2", "quant_offset2", "antiquant_scale", "antiquant_offset"),
         *("block_table", "kv_padding_size"),
     ):
         operand = getattr(call, name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from math import prod
 
+from mindspore import dtype as mstype
+
 from ifa_fusion._operands import UNKNOWN_DIMENSION, TensorSpec, dimension
 from ifa_fusion._validation.call import Call, is_int, tensor_of
 from ifa_fusion._validation.refusal import refuse
 
 _BLOCK_ALIGNMENT = 16
+_INT8_BLOCK_ALIGNMENT = 32
 _MAX_BLOCK_SIZE = 512
 _MAX_BLOCKS = 16 * 1024  # of a sequence
 _MAX_HIDDEN = 65535  # kvN * D of a cache of rank 3
@@ -36,10 +39,11 @@ def check_paging(call: Call, cache_layout: str | None) -> int | None:
     Returns:
         The positions that a sequence has room for, S; None: only the run will tell.
     """
-    _check_block_size(call.block_size)
+    key = tensor_of(call.key)
+    int8 = key is not None and key.dtype == mstype.int8
+    _check_block_size(call.block_size, _INT8_BLOCK_ALIGNMENT if int8 else _BLOCK_ALIGNMENT)
     if call.actual_seq_lengths is None:
         refuse(RuntimeError, "actual_seq_lengths", "given with 'block_table'", None)
-    key = tensor_of(call.key)
     if cache_layout is not None and key is not None and key.shape is not None:
         _check_cache(key, key.shape, cache_layout, call.block_size)
     _check_table(call.block_table, dimension(call.query, 0))
@@ -47,11 +51,11 @@ def check_paging(call: Call, cache_layout: str | None) -> int | None:
     return blocks * call.block_size if blocks is not None and is_int(call.block_size) else None
 
 
-def _check_block_size(block_size: object) -> None:
+def _check_block_size(block_size: object, alignment: int) -> None:
     if not isinstance(block_size, int):
         return
-    if not _BLOCK_ALIGNMENT <= block_size <= _MAX_BLOCK_SIZE or block_size % _BLOCK_ALIGNMENT:
-        allowed = f"a multiple of {_BLOCK_ALIGNMENT}, at most {_MAX_BLOCK_SIZE}, with 'block_table'"
+    if not alignment <= block_size <= _MAX_BLOCK_SIZE or block_size % alignment:
+        allowed = f"a multiple of {alignment}, at most {_MAX_BLOCK_SIZE}, with 'block_table' and this cache"
         refuse(RuntimeError, "block_size", allowed, block_size)
 
 

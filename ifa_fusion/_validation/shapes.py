@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ifa_fusion._operands import UNKNOWN_DIMENSION, Operand, TensorSpec, dimension
+from ifa_fusion._operands import UNKNOWN_DIMENSION, Operand, TensorSpec, agrees, dimension, known_dimensions
 from ifa_fusion._validation.call import Call, is_int, tensor_of
 from ifa_fusion._validation.kinds import RANKS
 from ifa_fusion._validation.paging import check_paging, paged_layout
+from ifa_fusion._validation.quantisation import check_antiquantisation, check_output_quantisation
 from ifa_fusion._validation.refusal import refuse
 from ifa_fusion.errors import IfaValueError
 
@@ -74,6 +75,9 @@ def check_shapes(call: Call) -> None:
     _check_lengths(call.actual_seq_lengths, sizes)
     _check_padding(call.kv_padding_size)
     _check_key_and_value(key, value, sizes)
+    known_head_size = kv_head_size if head_size is None else head_size
+    check_antiquantisation(call, kv_heads, known_head_size)
+    check_output_quantisation(call, heads, known_head_size)
     _check_limits(sizes)
 
 
@@ -143,15 +147,11 @@ def _check_mask(mask: TensorSpec | None, sizes: _Sizes) -> None:
         refuse(RuntimeError, "attn_mask", f"{form} with B, N, S = {_size_text(sizes)}", mask.shape)
 
 
-def _matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return all(want is None or size in (want, UNKNOWN_DIMENSION) for size, want in zip(shape, expected, strict=True))
-
-
 def _matches_rows(shape: tuple[int, ...], expected: tuple[int | None, ...], sizes: _Sizes) -> bool:
     """Whether a shape is the expected one, then S; with a block table, S or more."""
     row = shape[-1]
     longer = sizes.paged and sizes.kv_length is not None and row > sizes.kv_length
-    return _matches(shape, (*expected, row if longer else sizes.kv_length))
+    return agrees(shape, (*expected, row if longer else sizes.kv_length))
 
 
 def _size_text(sizes: _Sizes) -> str:
@@ -188,14 +188,10 @@ def _check_padding(padding: TensorSpec | None) -> None:
 def _check_key_and_value(key: TensorSpec | None, value: TensorSpec | None, sizes: _Sizes) -> None:
     if key is None or key.shape is None:
         return
-    if value is not None and value.shape is not None and not _matches(value.shape, _known(key.shape)):
+    if value is not None and value.shape is not None and not agrees(value.shape, known_dimensions(key.shape)):
         refuse(RuntimeError, "value", f"of the shape of 'key', {key.shape}", value.shape)
     if not sizes.paged and sizes.batch is not None and dimension(key, 0) not in (None, sizes.batch):
         refuse(RuntimeError, "key", f"of query's batch size, {sizes.batch}", f"shape {key.shape}")
-
-
-def _known(shape: tuple[int, ...]) -> tuple[int | None, ...]:
-    return tuple(None if size == UNKNOWN_DIMENSION else size for size in shape)
 
 
 def _check_limits(sizes: _Sizes) -> None:

@@ -3,6 +3,7 @@
 // sound is decided in operator_call.h, the computation is in decode_attention.h; this file only translates.
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <optional>
@@ -37,6 +38,10 @@ constexpr size_t kValueIndex = 2;
 constexpr size_t kMaskIndex = 3;
 constexpr size_t kLengthsIndex = 4;
 constexpr size_t kPseShiftIndex = 5;
+constexpr size_t kQuantScaleIndex = 9;
+constexpr size_t kQuantOffsetIndex = 10;
+constexpr size_t kAntiquantScaleIndex = 11;
+constexpr size_t kAntiquantOffsetIndex = 12;
 constexpr size_t kBlockTableIndex = 13;
 constexpr size_t kPaddingIndex = 14;
 constexpr size_t kNumHeadsIndex = 15;
@@ -53,8 +58,6 @@ constexpr size_t kInputCount = 21;
       MS_EXCEPTION(mindspore::TypeError) << message;
     case RefusalKind::kValueError:
       MS_EXCEPTION(mindspore::ValueError) << message;
-    case RefusalKind::kNotImplementedError:
-      MS_EXCEPTION(mindspore::NotImplementedError) << message;
     default:
       MS_EXCEPTION(mindspore::RuntimeError) << message;
   }
@@ -168,9 +171,12 @@ void *MemoryOf(const KernelTensor &tensor, const char *name) {
 
 void CheckOutput(const OperatorCall &call, const KernelTensor &output) {
   const Operand operand = OperandOf(output);
-  if (operand.type != call.query.type || operand.shape != call.query.shape) {
+  if (operand.type != cpu::OutputType(call) || operand.shape != call.query.shape) {
     throw Refusal(RefusalKind::kRuntimeError,
-                  std::string(kPrimitiveName) + ": the output must have the shape and data type of query.");
+                  std::string(kPrimitiveName) +
+                      ": the output must have the shape of query, and its data type or, with quant_scale2, "
+                      "Int8, but got " +
+                      operand.type_name + ".");
   }
 }
 
@@ -191,6 +197,17 @@ int ConfiguredThreads() {
   return threads == unset ? 0 : static_cast<int>(threads);
 }
 
+void GiveQuantisation(const OperatorCall &call, const KernelTensors &inputs, cpu::DecodeAttentionArgs *args) {
+  const auto memory = [&](const Operand &operand, size_t index, const char *name) {
+    return operand.present() ? MemoryOf(*inputs[index], name) : nullptr;
+  };
+  args->antiquant_scale = memory(call.antiquant_scale, kAntiquantScaleIndex, "antiquant_scale");
+  args->antiquant_offset = memory(call.antiquant_offset, kAntiquantOffsetIndex, "antiquant_offset");
+  args->quant_scale = static_cast<const float *>(memory(call.quant_scale2, kQuantScaleIndex, "quant_scale2"));
+  args->quant_offset =
+      static_cast<const float *>(memory(call.quant_offset2, kQuantOffsetIndex, "quant_offset2"));
+}
+
 void Run(const KernelTensors &inputs, KernelTensor *output) {
   const OperatorCall call = CallOf(inputs);
   cpu::DecodeAttentionArgs args = cpu::PlanCall(call);
@@ -203,6 +220,7 @@ void Run(const KernelTensors &inputs, KernelTensor *output) {
     args.mask = static_cast<const uint8_t *>(MemoryOf(*inputs[kMaskIndex], "attn_mask"));
   }
   if (call.pse_shift.present()) args.pse_shift = MemoryOf(*inputs[kPseShiftIndex], "pse_shift");
+  GiveQuantisation(call, inputs, &args);
   std::vector<int64_t> lengths;
   if (call.actual_seq_lengths.present()) {
     lengths = cpu::ReadLengths(call.actual_seq_lengths,
@@ -255,8 +273,9 @@ class IncreFlashAttentionInfer : public mindspore::ops::OpFrontendFuncImpl {
     if (inputs.size() != kInputCount) return nullptr;
     RefuseWhatCrashes(inputs);
     if (!TakesFloat32(inputs)) return nullptr;
-    return std::make_shared<mindspore::abstract::AbstractTensor>(mindspore::kFloat32,
-                                                                 inputs[kQueryIndex]->GetShape()->Clone());
+    const bool quantised = !inputs[kQuantScaleIndex]->isa<mindspore::abstract::AbstractNone>();
+    return std::make_shared<mindspore::abstract::AbstractTensor>(
+        quantised ? mindspore::kInt8 : mindspore::kFloat32, inputs[kQueryIndex]->GetShape()->Clone());
   }
 
  private:
@@ -295,14 +314,16 @@ class IncreFlashAttentionInfer : public mindspore::ops::OpFrontendFuncImpl {
     return mindspore::GetValue<int64_t>(value);
   }
 
-  /// MindSpore's infer function knows no fp32, which the CPU kernel takes. Whether the shapes agree is
-  /// checked by the kernel, when it is resized.
+  /// MindSpore's infer function knows no fp32, which the CPU kernel takes. Whether the rest agrees is checked
+  /// by the kernel, when it is resized.
   static bool TakesFloat32(const Abstracts &inputs) {
+    const auto cache_types = {mindspore::kNumberTypeFloat32, mindspore::kNumberTypeInt8};
     const auto context = mindspore::MsContext::GetInstance();
     return context != nullptr &&
            context->get_param<std::string>(mindspore::MS_CTX_DEVICE_TARGET) == mindspore::kCPUDevice &&
-           IsFloat32(inputs[kQueryIndex]) && IsFloat32(OnlyElement(inputs[kKeyIndex])) &&
-           IsFloat32(OnlyElement(inputs[kValueIndex]));
+           IsOneOf(inputs[kQueryIndex], {mindspore::kNumberTypeFloat32}) &&
+           IsOneOf(OnlyElement(inputs[kKeyIndex]), cache_types) &&
+           IsOneOf(OnlyElement(inputs[kValueIndex]), cache_types);
   }
 
   static mindspore::AbstractBasePtr OnlyElement(const mindspore::AbstractBasePtr &sequence) {
@@ -311,10 +332,11 @@ class IncreFlashAttentionInfer : public mindspore::ops::OpFrontendFuncImpl {
     return elements->elements()[0];
   }
 
-  static bool IsFloat32(const mindspore::AbstractBasePtr &abstract) {
+  static bool IsOneOf(const mindspore::AbstractBasePtr &abstract, std::initializer_list<TypeId> types) {
     if (abstract == nullptr) return false;
     const auto type = abstract->GetType()->cast<mindspore::TensorTypePtr>();
-    return type != nullptr && type->element()->type_id() == mindspore::kNumberTypeFloat32;
+    return type != nullptr &&
+           std::find(types.begin(), types.end(), type->element()->type_id()) != types.end();
   }
 };
 

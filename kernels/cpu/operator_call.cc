@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
-#include <sstream>
+#include <utility>
+
+#include "operator_quantisation.h"
+#include "operator_refusal.h"
 
 namespace ifa::cpu {
 namespace {
@@ -12,25 +15,10 @@ constexpr int64_t kMaxHeadSize = 512;
 
 // Of paged caches.
 constexpr int64_t kBlockAlignment = 16;
+constexpr int64_t kInt8BlockAlignment = 32;
 constexpr int64_t kMaxBlockSize = 512;
 constexpr int64_t kMaxBlocks = 16 * 1024;  // of a sequence
 constexpr int64_t kMaxPagedHidden = 65535;
-
-template <typename... Parts>
-[[noreturn]] void Refuse(RefusalKind kind, const Parts &...parts) {
-  std::ostringstream text;
-  text << "IncreFlashAttention: ";
-  (text << ... << parts);
-  throw Refusal(kind, text.str());
-}
-
-std::string ShapeText(const std::vector<int64_t> &shape) {
-  std::ostringstream text;
-  text << "(";
-  for (size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "" : ", ") << shape[i];
-  text << (shape.size() == 1 ? ",)" : ")");
-  return text.str();
-}
 
 bool IsOneOf(OperandType type, std::initializer_list<OperandType> allowed) {
   return std::find(allowed.begin(), allowed.end(), type) != allowed.end();
@@ -48,6 +36,18 @@ void RequireType(const char *name, const Operand &operand, std::initializer_list
   }
 }
 
+/// @param others the rest of "a tensor of Float16, BFloat16".
+void RequireFloat(const char *name, const Operand &operand, const char *others) {
+  if (!IsFloat(operand.type)) {
+    Refuse(RefusalKind::kTypeError, name, " must be a tensor of Float16, BFloat16", others, ", but got ",
+           operand.type_name, ".");
+  }
+}
+
+void RequireFloatIfPresent(const char *name, const Operand &operand) {
+  if (operand.present()) RequireFloat(name, operand, " or Float32");
+}
+
 /// What the operator itself never takes.
 void RefuseReserved(const OperatorCall &call) {
   const std::pair<const char *, const Operand *> reserved[] = {{"dequant_scale1", &call.dequant_scale1},
@@ -58,50 +58,29 @@ void RefuseReserved(const OperatorCall &call) {
   }
 }
 
-/// What the operator takes and this kernel does not compute.
-void RefuseUnsupported(const OperatorCall &call) {
-  const std::pair<const char *, const Operand *> unsupported[] = {
-      {"quant_scale2", &call.quant_scale2},
-      {"quant_offset2", &call.quant_offset2},
-      {"antiquant_scale", &call.antiquant_scale},
-      {"antiquant_offset", &call.antiquant_offset},
-  };
-  for (const auto &[name, operand] : unsupported) {
-    if (operand->present()) {
-      Refuse(RefusalKind::kNotImplementedError, name, " is not supported on CPU; it must be None.");
-    }
-  }
-  if (call.key.type == OperandType::kInt8 && call.value.type == OperandType::kInt8) {
-    Refuse(RefusalKind::kNotImplementedError,
-           "key and value of Int8 are not supported on CPU; they must have the data type of query.");
-  }
-}
-
 void CheckTypes(const OperatorCall &call) {
-  const char *floats = "Float16, BFloat16 or Float32";
-  RequireType("pse_shift", call.pse_shift,
-              {OperandType::kFloat16, OperandType::kBFloat16, OperandType::kFloat32}, floats);
+  RequireType("quant_scale2", call.quant_scale2, {OperandType::kFloat32}, "Float32");
+  RequireType("quant_offset2", call.quant_offset2, {OperandType::kFloat32}, "Float32");
+  RequireFloatIfPresent("antiquant_scale", call.antiquant_scale);
+  RequireFloatIfPresent("antiquant_offset", call.antiquant_offset);
+  RequireFloatIfPresent("pse_shift", call.pse_shift);
   RequireType("attn_mask", call.attn_mask, {OperandType::kBool, OperandType::kInt8, OperandType::kUInt8},
               "Bool, Int8 or UInt8");
   RequireType("actual_seq_lengths", call.actual_seq_lengths, {OperandType::kInt32, OperandType::kInt64},
               "Int32 or Int64");
   RequireType("block_table", call.block_table, {OperandType::kInt32}, "Int32");
   RequireType("kv_padding_size", call.kv_padding_size, {OperandType::kInt64}, "Int64");
-  const std::pair<const char *, const Operand *> required[] = {
-      {"key", &call.key}, {"value", &call.value}, {"query", &call.query}};
-  for (const auto &[name, operand] : required) {
-    if (!IsFloat(operand->type)) {
-      Refuse(RefusalKind::kTypeError, name, " must be a tensor of ", floats, ", but got ", operand->type_name,
-             ".");
-    }
+  for (const auto &[name, operand] : {std::pair{"key", &call.key}, {"value", &call.value}}) {
+    if (operand->type != OperandType::kInt8) RequireFloat(name, *operand, ", Float32 or Int8");
   }
+  RequireFloat("query", call.query, " or Float32");
   if (call.key.type != call.value.type) {
     Refuse(RefusalKind::kTypeError, "key and value must have one data type, but got ", call.key.type_name,
            " and ", call.value.type_name, ".");
   }
-  if (call.key.type != call.query.type) {
+  if (call.key.type != call.query.type && call.key.type != OperandType::kInt8) {
     Refuse(RefusalKind::kRuntimeError, "key and value must have the data type of query, ",
-           call.query.type_name, ", but got ", call.key.type_name, ".");
+           call.query.type_name, ", or Int8, but got ", call.key.type_name, ".");
   }
 }
 
@@ -201,9 +180,11 @@ Layout CacheLayout(const OperatorCall &call, Layout layout) {
 /// The block table and what it demands of the others; before, `args->kv_length` is the block length of key.
 void MeasureBlocks(const OperatorCall &call, Layout cache_layout, DecodeAttentionArgs *args) {
   const int64_t block_size = call.block_size;
-  if (block_size < kBlockAlignment || block_size > kMaxBlockSize || block_size % kBlockAlignment != 0) {
-    Refuse(RefusalKind::kRuntimeError, "block_size must be a multiple of ", kBlockAlignment, " from ",
-           kBlockAlignment, " to ", kMaxBlockSize, " with block_table, but got ", block_size, ".");
+  const int64_t alignment = call.key.type == OperandType::kInt8 ? kInt8BlockAlignment : kBlockAlignment;
+  if (block_size < alignment || block_size > kMaxBlockSize || block_size % alignment != 0) {
+    Refuse(RefusalKind::kRuntimeError, "block_size must be a multiple of ", alignment, " from ", alignment,
+           " to ", kMaxBlockSize, " with block_table and a cache of ", call.key.type_name, ", but got ",
+           block_size, ".");
   }
   if (!call.actual_seq_lengths.present()) {
     Refuse(RefusalKind::kRuntimeError, "actual_seq_lengths must be given with block_table, but got None.");
@@ -343,6 +324,8 @@ DataType CoreType(OperandType type) {
       return DataType::kFloat16;
     case OperandType::kBFloat16:
       return DataType::kBFloat16;
+    case OperandType::kInt8:
+      return DataType::kInt8;
     default:
       return DataType::kFloat32;
   }
@@ -371,21 +354,30 @@ int64_t OperandTypeSize(OperandType type) {
 
 int64_t ElementCount(const std::vector<int64_t> &shape) {
   int64_t count = 1;
-  for (int64_t size : shape) count *= size;
+  for (int64_t size : shape) {
+    if (__builtin_mul_overflow(count, size, &count)) return INT64_MAX;
+  }
   return count;
+}
+
+OperandType OutputType(const OperatorCall &call) {
+  return call.quant_scale2.present() ? OperandType::kInt8 : call.query.type;
 }
 
 DecodeAttentionArgs PlanCall(const OperatorCall &call) {
   // Types before shapes, as MindSpore's own checks; attributes before anything is divided by them.
   RefuseReserved(call);
-  RefuseUnsupported(call);
   CheckTypes(call);
   DecodeAttentionArgs args = Measure(call, CheckAttributes(call));
   CheckPseShift(call, &args);
   CheckMask(call, &args);
   CheckLengthsShape(call, args);
   CheckPaddingShape(call);
+  PlanAntiquantisation(call, &args);
+  PlanOutputQuantisation(call, &args);
   args.dtype = CoreType(call.query.type);
+  args.kv_dtype = CoreType(call.key.type);
+  args.output_dtype = CoreType(OutputType(call));
   args.scale = call.scale_value;
   return args;
 }

@@ -58,7 +58,7 @@ struct OperatorCall {
 };
 
 /// The classes of Python exceptions that a refused call raises.
-enum class RefusalKind : uint8_t { kTypeError, kValueError, kRuntimeError, kNotImplementedError };
+enum class RefusalKind : uint8_t { kTypeError, kValueError, kRuntimeError };
 
 /// A call that is not computed. The message names the argument, what it holds and what is allowed.
 class Refusal : public std::exception {
@@ -72,7 +72,10 @@ class Refusal : public std::exception {
   std::string message_;
 };
 
-/// Refuses what the operator does not define or this kernel does not compute.
+/// Int8 with quant_scale2, else the type of query.
+OperandType OutputType(const OperatorCall &call);
+
+/// Refuses what the operator does not define.
 /// @return everything but the pointers.
 /// @throws Refusal
 DecodeAttentionArgs PlanCall(const OperatorCall &call);
@@ -92,7 +95,7 @@ bool IsLeftPadded(const OperatorCall &call);
 std::vector<int64_t> ReadStarts(const void *data, const std::vector<int64_t> &lengths,
                                 const DecodeAttentionArgs &args);
 
-/// Number of elements of a shape.
+/// Number of elements of a shape; INT64_MAX if there are more.
 int64_t ElementCount(const std::vector<int64_t> &shape);
 
 }  // namespace ifa::cpu

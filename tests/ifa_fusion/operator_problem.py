@@ -82,7 +82,7 @@ class Caller(nn.Cell):
 
 
 def call(operator: str, mode: str, arguments: dict[str, Any]) -> np.ndarray:
-    """Run one call to its end and return the output as float64."""
+    """Run one call to its end and return the output: int8 as it is, floating-point types as float64."""
     function = OPERATORS[operator]
     ms.set_context(mode=MODES[mode])
     try:
@@ -91,9 +91,15 @@ def call(operator: str, mode: str, arguments: dict[str, Any]) -> np.ndarray:
         else:
             attributes = {name: value for name, value in arguments.items() if name in ATTRIBUTES}
             output = Caller(function, attributes)(*(arguments.get(name) for name in ARGUMENTS))
-        return output.astype(ms.float32).asnumpy().astype(np.float64)
+        return values_of(output)
     finally:
         ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def values_of(output: Tensor) -> np.ndarray:
+    if output.dtype == ms.int8:
+        return output.asnumpy()
+    return output.astype(ms.float32).asnumpy().astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,10 @@ class Problem:
     paging: str = ""  # "", "own" (no block is used twice), "own-4d" (blocks in layout BNSD), "shared"
     block_size: int = 0
     padding: str = ""  # "", "zero", "some", "negative", "beyond" (does not fit the longest sequence), "huge"
+    antiquant: str = ""  # makes the cache int8; the shape of its scale: "2", "2,n,1,d", "2,1,n,d", "2,n,d", "2,h"
+    antiquant_offset: bool = False
+    quant: str = ""  # makes the output int8; the shape of its scale, for example "1" or "1,n,1,d"
+    quant_offset: bool = False
     seed: int = 0
     magnitude: float = 1.0
     arrays: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -123,6 +133,7 @@ class Problem:
     def __str__(self) -> str:
         shape = (self.batch, self.heads, self.kv_heads, self.length, self.head_size)
         names = ("lengths", "mask", "pse", "paging", "block_size", "padding")
+        names = (*names, "antiquant", "antiquant_offset", "quant", "quant_offset")
         features = (f"{name}={getattr(self, name)}" for name in names if getattr(self, name))
         return "-".join(["x".join(map(str, shape)), self.dtype, self.layout, *features])
 
@@ -138,11 +149,10 @@ class Problem:
         cache_bsh = self.paging != "own-4d" if self.paging else bsh
         outer, positions = (self.cache_blocks, self.block_size) if self.paging else (b, s)
         cache_shape = (outer, positions, h * d) if cache_bsh else (outer, h, positions, d)
-        arrays: dict[str, Any] = {
-            "query": normal(b, 1, n * d) if bsh else normal(b, n, 1, d),
-            "key": normal(*cache_shape),
-            "value": normal(*cache_shape),
-        }
+        arrays: dict[str, Any] = {"query": normal(b, 1, n * d) if bsh else normal(b, n, 1, d)}
+        for name in ("key", "value"):
+            int8 = self.antiquant != ""
+            arrays[name] = rng.integers(-128, 128, cache_shape, np.int8) if int8 else normal(*cache_shape)
         if self.lengths or self.paging:
             count = 1 if self.lengths == "one" else b
             arrays["actual_seq_lengths"] = rng.integers(0, s, count, endpoint=True)
@@ -164,10 +174,36 @@ class Problem:
             arrays["block_table"] = self._draw_table(rng, arrays)
         if self.padding:
             arrays["kv_padding_size"] = self._draw_padding(rng, arrays)
+        return {**arrays, **self._draw_quantisation(rng)}
+
+    def _draw_quantisation(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw scales that bring a cache of int8 to the magnitude, and an output to some 40 of it."""
+        numpy_type = DTYPES[self.dtype][0]
+        arrays = {}
+
+        def normal(shape: str, heads: int, mean: float, deviation: float) -> np.ndarray:
+            sizes = {"n": heads, "d": self.head_size, "h": heads * self.head_size}
+            numbers = rng.standard_normal([sizes.get(size) or int(size) for size in shape.split(",")])
+            return mean + deviation * numbers
+
+        if self.antiquant:
+            scale = normal(self.antiquant, self.kv_heads, 0.0135, 0.004) * self.magnitude
+            arrays["antiquant_scale"] = scale.astype(numpy_type)
+        if self.antiquant_offset:
+            arrays["antiquant_offset"] = normal(self.antiquant, self.kv_heads, 0, 8).astype(numpy_type)
+        if self.quant:
+            arrays["quant_scale2"] = normal(self.quant, self.heads, 40, 40).astype(np.float32)
+        if self.quant_offset:
+            arrays["quant_offset2"] = normal(self.quant, self.heads, 3.5, 20).astype(np.float32)
         return arrays
 
+    @property
+    def _spoilt(self) -> float:
+        """What lies where no sequence has a row: NaN, in a cache of int8 its largest number."""
+        return 127 if self.antiquant else np.nan
+
     def _draw_padding(self, rng: np.random.Generator, arrays: dict[str, Any]) -> int:
-        """Draw the padding; where it is used, rows that no sequence holds become NaN."""
+        """Draw the padding; where it is used, rows that no sequence holds are spoilt."""
         lengths = np.broadcast_to(arrays.get("actual_seq_lengths", 0), self.batch)
         room = self.length - int(lengths.max())
         padding = {
@@ -181,8 +217,8 @@ class Problem:
             end = self.length - max(padding, 0)
             for name, (sequence, length) in itertools.product(("key", "value"), enumerate(lengths)):
                 rows = arrays[name][sequence].swapaxes(0, -2)  # positions first
-                rows[max(end, 0) :] = np.nan
-                rows[: max(end - length, 0)] = np.nan
+                rows[max(end, 0) :] = self._spoilt
+                rows[: max(end - length, 0)] = self._spoilt
         return padding
 
     @property
@@ -196,7 +232,7 @@ class Problem:
         return 1 + every // 3 if self.paging == "shared" else every + 1
 
     def _draw_table(self, rng: np.random.Generator, arrays: dict[str, Any]) -> np.ndarray:
-        """Draw a table with -1 where nothing is needed; rows that no sequence holds become NaN."""
+        """Draw a table with -1 where nothing is needed; rows that no sequence holds are spoilt."""
         shape = (self.batch, self.table_blocks)
         shared = self.paging == "shared"
         table = rng.integers(0, self.cache_blocks, shape) if shared else rng.permutation(self.cache_blocks)
@@ -209,7 +245,7 @@ class Problem:
             table[sequence, -(-length // self.block_size) :] = -1
         for name in ("key", "value"):
             by_block = arrays[name].transpose(0, 2, 1, 3) if self.paging == "own-4d" else arrays[name]
-            by_block[~used] = np.nan
+            by_block[~used] = self._spoilt
         return table
 
     @property
@@ -227,12 +263,19 @@ class Problem:
         dtype = DTYPES[self.dtype][1]
 
         def tensor(name: str) -> Tensor:
-            return Tensor(self.arrays[name].astype(np.float32)).astype(dtype)
+            array = self.arrays[name]
+            if array.dtype == np.int8:
+                return Tensor(array)
+            return Tensor(array.astype(np.float32)).astype(dtype)
 
         arguments = {"query": tensor("query"), "key": [tensor("key")], "value": (tensor("value"),)}
         arguments.update(self.attributes)
-        if "pse_shift" in self.arrays:
-            arguments["pse_shift"] = tensor("pse_shift")
+        for name in ("pse_shift", "antiquant_scale", "antiquant_offset"):
+            if name in self.arrays:
+                arguments[name] = tensor(name)
+        for name in ("quant_scale2", "quant_offset2"):
+            if name in self.arrays:
+                arguments[name] = Tensor(self.arrays[name])
         if "attn_mask" in self.arrays:
             mask_type = {"int8-3": ms.int8, "uint8-4": ms.uint8}.get(self.mask, ms.bool_)
             arguments["attn_mask"] = Tensor(self.arrays["attn_mask"]).astype(mask_type)
@@ -250,7 +293,23 @@ class Problem:
         return arguments
 
     def expected(self) -> np.ndarray:
-        return reference.incre_flash_attention(**self.arrays, **self.attributes)
+        """The reference; of an int8 output before it is rounded."""
+        arrays = {name: array for name, array in self.arrays.items() if not name.startswith("quant_")}
+        output = reference.incre_flash_attention(**arrays, **self.attributes)
+        channels = output.shape[1:]
+        scale, offset = self.arrays.get("quant_scale2", np.ones(1)), self.arrays.get("quant_offset2", np.zeros(1))
+        if self.quant not in ("", "1"):
+            scale = scale.reshape(channels)
+            offset = offset.reshape(channels) if self.quant_offset else offset
+        return output * scale.astype(np.float64) + offset.astype(np.float64)
+
+    @property
+    def largest_value(self) -> float:
+        """No value of the cache, dequantised, is larger."""
+        if not self.antiquant:
+            return float(np.nanmax(np.abs(self.arrays["value"].astype(np.float64)), initial=0))
+        offset = np.abs(self.arrays.get("antiquant_offset", np.zeros(2)).astype(np.float64)[1]).max()
+        return float((128 + offset) * np.abs(self.arrays["antiquant_scale"].astype(np.float64)[1]).max())
 
     def assert_solved_by(self, output: np.ndarray) -> None:
         """Accept what computing in fp32 and rounding once can give.
@@ -262,13 +321,21 @@ class Problem:
         value: an output is a mean of values, and its weights are off by as much as the scores are, which are
             sums of D <= 512 products rounded
         to 24 bits.
+
+        int8: what rounds to it lies within that same error of the reference.
         """
         expected = self.expected()
         assert output.shape == expected.shape
+        slack = 1e-5 * self.largest_value
+        assert (output.dtype == np.int8) == bool(self.quant)
+        if self.quant:
+            slack *= np.abs(self.arrays["quant_scale2"]).max()
+            lowest, highest = (np.clip(np.rint(expected + error), -128, 127) for error in (-slack, slack))
+            assert np.all((lowest <= output) & (output <= highest))
+            return
         if self.dtype == "fp32":
             assert relative_rms(output, expected) <= 5e-6
             return
-        slack = 1e-5 * np.nanmax(np.abs(self.arrays["value"].astype(np.float64)), initial=0)
         # The unit at the greater of both: rounding may have crossed a power of two.
         allowed = half_unit(np.maximum(np.abs(expected), np.abs(output)), self.dtype) + slack
         excess = np.abs(output - expected) - allowed

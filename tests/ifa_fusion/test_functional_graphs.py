@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, mint, mutable, nn, ops
-from operator_problem import DTYPES, MODES, OPERATORS, Problem
+from operator_problem import DTYPES, MODES, OPERATORS, Problem, values_of
 
 import ifa_fusion
 from ifa_fusion.errors import IfaValueError
@@ -49,10 +49,6 @@ def decoder_problem(dtype: str, batch: int = 2, length: int = 9) -> Problem:
 def inputs_of(problem: Problem) -> tuple[Tensor, ...]:
     arguments = problem.arguments()
     return arguments["query"], arguments["key"][0], arguments["value"][0], arguments["actual_seq_lengths"]
-
-
-def values_of(output: Tensor) -> np.ndarray:
-    return output.astype(ms.float32).asnumpy().astype(np.float64)
 
 
 def dynamic(*shape: int | None, dtype=ms.float32) -> Tensor:
@@ -114,6 +110,102 @@ def test_dynamic_paged_cache(paging: str) -> None:
         problem.assert_solved_by(values_of(network(*inputs, table)))
     with pytest.raises(RuntimeError, match="IncreFlashAttention: block_table must"):
         network(*inputs, Tensor(np.zeros((batch, 20000), np.int32))).asnumpy()
+
+
+class Quantised(nn.Cell):
+    """Int8 caches and an int8 output; without lengths."""
+
+    def __init__(self, operator) -> None:
+        super().__init__()
+        self.operator = operator
+
+    def construct(self, query, key, value, antiquant_scale, antiquant_offset, quant_scale, quant_offset):
+        return self.operator(
+            query,
+            [key],
+            [value],
+            quant_scale2=quant_scale,
+            quant_offset2=quant_offset,
+            antiquant_scale=antiquant_scale,
+            antiquant_offset=antiquant_offset,
+            num_heads=4,
+            input_layout="BNSD",
+            scale_value=8**-0.5,
+            num_key_value_heads=2,
+        )
+
+
+def quantised_inputs(problem: Problem) -> tuple[Tensor | None, ...]:
+    arguments = problem.arguments()
+    names = ("antiquant_scale", "antiquant_offset", "quant_scale2", "quant_offset2")
+    return (arguments["query"], arguments["key"][0], arguments["value"][0], *map(arguments.get, names))
+
+
+def quantised_problem(dtype: str, batch: int = 2, length: int = 9, quant: str = "1") -> Problem:
+    offsets = {"antiquant_offset": True, "quant_offset": bool(quant)}
+    return Problem(batch, 4, 2, length, 8, dtype=dtype, antiquant="2,n,d", quant=quant, **offsets)
+
+
+@pytest.mark.parametrize("quant", ["", "1", "n,d"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_dynamic_quantised_cache_and_output(operator: str, dtype: str, quant: str) -> None:
+    element = DTYPES[dtype][1]
+    network = Quantised(OPERATORS[operator])
+    cache = dynamic(None, 2, None, 8, dtype=ms.int8)
+    antiquant = dynamic(None, None, None, dtype=element)
+    parameter = dynamic(*[None] * (1 + quant.count(",")), dtype=ms.float32) if quant else None
+    query = dynamic(None, 4, 1, 8, dtype=element)
+    network.set_inputs(query, cache, cache, antiquant, antiquant, parameter, parameter)
+    for batch, length in [(2, 9), (1, 33), (3, 1)]:
+        problem = quantised_problem(dtype, batch, length, quant)
+        problem.assert_solved_by(values_of(network(*quantised_inputs(problem))))
+
+
+@pytest.mark.parametrize(
+    ("index", "wrong", "name"),
+    [
+        (3, Tensor(np.zeros((2, 4, 8), np.float16)), "antiquant_scale"),
+        (4, Tensor(np.zeros((2, 2, 7), np.float16)), "antiquant_offset"),
+        (5, Tensor(np.zeros((4, 7), np.float32)), "quant_scale2"),
+        (6, Tensor(np.zeros((1, 32), np.float32)), "quant_offset2"),
+    ],
+)
+def test_dynamic_parameters_are_checked_when_they_are_known(index: int, wrong: Tensor, name: str) -> None:
+    network = Quantised(ifa_fusion.incre_flash_attention)
+    cache = dynamic(None, 2, None, 8, dtype=ms.int8)
+    antiquant = dynamic(None, None, None, dtype=ms.float16)
+    quant = dynamic(None, None, dtype=ms.float32)
+    network.set_inputs(dynamic(None, 4, 1, 8, dtype=ms.float16), cache, cache, antiquant, antiquant, quant, quant)
+    inputs = list(quantised_inputs(quantised_problem("fp16", quant="n,d")))
+    inputs[index] = wrong
+    with pytest.raises(RuntimeError, match=f"IncreFlashAttention: {name} must"):
+        network(*inputs).asnumpy()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exported_mindir_of_a_quantised_cache_runs(dtype: str, tmp_path: Path) -> None:
+    problem = quantised_problem(dtype)
+    inputs = quantised_inputs(problem)
+    path = tmp_path / "quantised.mindir"
+    ms.export(Quantised(ifa_fusion.incre_flash_attention), *inputs, file_name=str(path), file_format="MINDIR")
+    problem.assert_solved_by(values_of(nn.GraphCell(ms.load(str(path)))(*inputs)))
+
+
+def test_int8_output_is_int8_to_what_follows() -> None:
+    class Following(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = Quantised(ifa_fusion.incre_flash_attention)
+
+        def construct(self, *inputs):
+            return ops.cast(self.attend(*inputs), ms.float32) * 0.5
+
+    for dtype in DTYPES:
+        problem = quantised_problem(dtype)
+        inputs = quantised_inputs(problem)
+        output = Quantised(ifa_fusion.incre_flash_attention)(*inputs).asnumpy()
+        np.testing.assert_array_equal(Following()(*inputs).asnumpy(), output * np.float32(0.5))
 
 
 def test_dynamic_left_padding() -> None:

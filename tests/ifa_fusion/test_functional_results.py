@@ -100,14 +100,71 @@ def _padded_grid() -> list[Problem]:
     ]
 
 
+ANTIQUANT = ["2", "2,n,1,d", "2,1,n,d", "2,n,d", "2,h"]
+QUANT = ["1", "1,n,1,d", "n,1,d", "n,d", "1,1,n,d", "1,n,d", "1,h", "1,1,h", "h"]
+QUANTISED_FEATURES = [
+    {},
+    {"lengths": "zeros", "mask": "bool2"},
+    {"lengths": "each", "pse": "each"},
+    {"mask": "all", "pse": "one"},
+    {"lengths": "each", "padding": "some"},
+    {"magnitude": 8.0},
+]
+
+
+def _quantised_grid() -> list[Problem]:
+    """Every shape of scales in every type, layout and kind of cache; the features take turns."""
+    forms = [
+        *({"antiquant": antiquant, "antiquant_offset": offset} for antiquant in ANTIQUANT for offset in (False, True)),
+        *({"quant": quant, "quant_offset": offset} for quant in QUANT for offset in (False, True)),
+        *({"antiquant": "2,h", "antiquant_offset": True, "quant": quant, "quant_offset": True} for quant in QUANT),
+    ]
+    sizes = [(2, 4, 2, 33, 24), (3, 5, 1, 70, 64), (1, 6, 6, 513, 16)]
+    return [
+        Problem(
+            *sizes[index % 3],
+            dtype=list(DTYPES)[index // 2 % 3],
+            layout=("BSH", "BNSD")[index % 2],
+            seed=index,
+            **form,
+            **QUANTISED_FEATURES[index % len(QUANTISED_FEATURES)],
+        )
+        for index, form in enumerate(forms * 2)
+    ]
+
+
+def _quantised_paged_grid() -> list[Problem]:
+    combinations = itertools.product(
+        (32, 96, 512), (("BSH", "own"), ("BNSD", "own-4d"), ("BNSD", "shared")), ("", "1"), ANTIQUANT[:2]
+    )
+    return [
+        Problem(
+            *(1 + index % 3, 6, (6, 2, 1)[index % 3], block_size + 7, (64, 40, 7)[index % 3]),
+            dtype=list(DTYPES)[index // 2 % 3],
+            layout=layout,
+            paging=paging,
+            block_size=block_size,
+            antiquant=antiquant,
+            antiquant_offset=index % 2 == 0,
+            quant=quant,
+            seed=index,
+            **PAGED_FEATURES[index % len(PAGED_FEATURES)],
+        )
+        for index, (block_size, (layout, paging), quant, antiquant) in enumerate(combinations)
+    ]
+
+
+PROBLEMS = _grid() + _paged_grid() + _padded_grid() + _quantised_grid() + _quantised_paged_grid()
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid() + _paged_grid() + _padded_grid(), ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_result_is_the_reference_rounded_once(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("ifa_fusion", mode, problem.arguments()))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("problem", _grid()[::5] + _paged_grid()[::5] + _padded_grid()[::5], ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS[::5], ids=str)
 def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> None:
     problem.assert_solved_by(call("mindspore", mode, problem.arguments()))
 
@@ -117,6 +174,8 @@ def problems(draw: st.DrawFn) -> Problem:
     kv_heads = draw(st.integers(1, 4))
     layout = draw(st.sampled_from(["BSH", "BNSD"]))
     paging = draw(st.sampled_from(["", "", "own", "shared", *(["own-4d"] if layout == "BNSD" else [])]))
+    antiquant = draw(st.sampled_from(["", *ANTIQUANT]))
+    quant = draw(st.sampled_from(["", "", "1", *([] if paging else QUANT[1:])]))
     return Problem(
         batch=draw(st.integers(1, 4)),
         heads=kv_heads * draw(st.sampled_from([1, 2, 3, 4, 7, 8])),
@@ -129,8 +188,12 @@ def problems(draw: st.DrawFn) -> Problem:
         mask=draw(st.sampled_from(["", "bool2", "int8-3", "uint8-4", "all"])),
         pse=draw(st.sampled_from(["", "one", "each"])),
         paging=paging,
-        block_size=16 * draw(st.integers(1, 8)) if paging else 0,
+        block_size=(32 if antiquant else 16) * draw(st.integers(1, 8)) if paging else 0,
         padding=draw(st.sampled_from(["", "", "zero", "some", "negative", "beyond"])),
+        antiquant=antiquant,
+        antiquant_offset=bool(antiquant) and draw(st.booleans()),
+        quant=quant,
+        quant_offset=bool(quant) and draw(st.booleans()),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
 
@@ -173,8 +236,9 @@ def test_needed_block_that_is_not_in_the_cache_is_refused(wrong: int, operator: 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_both_precisions_compute_the_same(mode: str) -> None:
-    arguments = Problem(2, 4, 2, 37, 16, dtype="fp16").arguments()
+@pytest.mark.parametrize("antiquant", ["", "2,h"])
+def test_both_precisions_compute_the_same(antiquant: str, mode: str) -> None:
+    arguments = Problem(2, 4, 2, 37, 16, dtype="fp16", antiquant=antiquant).arguments()
     results = [call("ifa_fusion", mode, {**arguments, "inner_precise": precise}) for precise in (0, 1)]
     np.testing.assert_array_equal(*results)
 

@@ -59,6 +59,20 @@ def cache(*shape: int, dtype: Any = ms.float16) -> dict[str, Any]:
     return {"key": [tensor(*shape, dtype=dtype)], "value": [tensor(*shape, dtype=dtype)]}
 
 
+INT8: dict[str, Any] = {**BSH, **cache(2, 5, 16, dtype=ms.int8), "antiquant_scale": tensor(2, 16)}
+INT8_BNSD: dict[str, Any] = {**BNSD, **cache(2, 2, 5, 8, dtype=ms.int8), "antiquant_scale": tensor(2, 2, 1, 8)}
+INT8_PAGED: dict[str, Any] = {
+    **PAGED,
+    **cache(3, 32, 16, dtype=ms.int8),
+    "antiquant_scale": tensor(2),
+    "block_size": 32,
+}
+
+
+def quant(*shape: int, dtype: Any = ms.float32) -> dict[str, Any]:
+    return {"quant_scale2": tensor(*shape, dtype=dtype)}
+
+
 def table(*shape: int, dtype: Any = ms.int32) -> dict[str, Any]:
     return {"block_table": tensor(*shape, dtype=dtype)}
 
@@ -76,7 +90,8 @@ class Wrong:
     def __str__(self) -> str:
         what = "_".join(f"{name}={_brief(value)}" for name, value in self.change.items())
         paged = "-paged" if "block_table" in self.base else ""
-        return f"row{self.row}-{self.base['input_layout']}{paged}-{what}"
+        int8 = "-int8" if "antiquant_scale" in self.base else ""
+        return f"row{self.row}-{self.base['input_layout']}{paged}{int8}-{what}"
 
 
 def _brief(value: Any) -> str:
@@ -109,6 +124,27 @@ FAULTS = [
         for value in (1.0, True, "1", None)
     ),
     Wrong(9, TypeError, "quant_scale1", {"quant_scale1": tensor(1)}),
+    *(
+        Wrong(10, TypeError, "quant_scale2", {"quant_scale2": scale})
+        for scale in (1.0, [1.0], tensor(1), tensor(1, dtype=ms.bfloat16), tensor(1, dtype=ms.int32))
+    ),
+    *(
+        Wrong(10, TypeError, "quant_offset2", {**quant(1), "quant_offset2": offset})
+        for offset in (1.0, tensor(1), tensor(1, dtype=ms.int8))
+    ),
+    *(
+        Wrong(11, TypeError, name, {name: parameter}, INT8)
+        for name in ("antiquant_scale", "antiquant_offset")
+        for parameter in (1.0, tensor(2, 16, dtype=ms.int8), tensor(2, 16, dtype=ms.float64))
+    ),
+    *(  # MindSpore looks at none of them when the output is quantised
+        Wrong(row, TypeError, name, {**quant(1), **change})
+        for row, name, change in (
+            (1, "query", {"query": tensor(2, 1, 32, dtype=ms.int16)}),
+            (2, "value", {"value": [tensor(2, 5, 16, dtype=ms.bfloat16)]}),
+            (3, "key", cache(2, 5, 16, dtype=ms.int16)),
+        )
+    ),
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": tensor(2, dtype=ms.float32)}),
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": tensor(2, dtype=ms.int16)}),
     Wrong(12, TypeError, "actual_seq_lengths", {"actual_seq_lengths": [1.0, 2.0]}),
@@ -207,6 +243,45 @@ FAULTS = [
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": [33]}, PAGED),
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([1, 33], ms.int64)}, PAGED),
     Wrong(36, RuntimeError, "actual_seq_lengths", {"actual_seq_lengths": Tensor([-1], ms.int32)}, PAGED_BNSD),
+    Wrong(2, TypeError, "value", {"value": [tensor(2, 5, 16)]}, INT8),
+    *(
+        Wrong(37, RuntimeError, "antiquant_scale", {"antiquant_scale": scale}, INT8)
+        for scale in (None, tensor(2, 16, dtype=ms.bfloat16), tensor(2, 16, dtype=ms.float32))
+    ),
+    *(
+        Wrong(37, RuntimeError, "antiquant_scale", {"antiquant_scale": tensor(*shape)}, base)
+        for shape in ((), (1,), (3,), (16,), (1, 16), (2, 1), (2, 8), (2, 4, 8), (2, 8, 2), (1, 2, 2, 1, 8))
+        for base in (INT8, INT8_BNSD)
+    ),
+    *(
+        Wrong(37, RuntimeError, "antiquant_offset", {"antiquant_offset": offset}, INT8)
+        for offset in (tensor(2), tensor(2, 2, 8), tensor(2, 8), tensor(2, 16, dtype=ms.bfloat16))
+    ),
+    *(
+        Wrong(37, RuntimeError, name, {name: tensor(2, 16)}, base)
+        for name in ("antiquant_scale", "antiquant_offset")
+        for base in (BSH, BNSD, PAGED)
+    ),
+    Wrong(37, RuntimeError, "antiquant_offset", {"antiquant_scale": None, "antiquant_offset": tensor(2)}),
+    Wrong(38, RuntimeError, "quant_offset2", {"quant_offset2": tensor(1, dtype=ms.float32)}),
+    *(
+        Wrong(38, RuntimeError, "quant_scale2", quant(*shape), base)
+        for shape in ((), (2,), (4, 1), (1, 1), (4, 1, 10), (4, 1, 1, 10), (2, 4, 1, 8), (16,), (8, 4), (1, 1, 4, 1, 8))
+        for base in (BSH, INT8_BNSD)
+    ),
+    *(
+        Wrong(38, RuntimeError, "quant_offset2", {**quant(4, 8), "quant_offset2": tensor(*shape, dtype=ms.float32)})
+        for shape in ((1,), (32,), (1, 4, 8), (8, 4))
+    ),
+    *(
+        Wrong(39, RuntimeError, "quant_scale2", quant(*shape), base)
+        for shape in ((32,), (4, 8), (1, 4, 1, 8))
+        for base in (PAGED, PAGED_BNSD, INT8_PAGED)
+    ),
+    *(
+        Wrong(39, RuntimeError, "block_size", {**cache(3, size, 16, dtype=ms.int8), "block_size": size}, INT8_PAGED)
+        for size in (16, 48, 544)
+    ),
     *(
         Wrong(39, RuntimeError, "block_size", {"block_size": size}, base)
         for size in (0, -16, 8, 24, 528)
@@ -259,14 +334,6 @@ FAULTS = [
     Wrong(0, RuntimeError, "key", cache(2, 0, 5, 8), BNSD),
 ]  # fmt: skip
 
-UNSUPPORTED = [
-    ("quant_scale2", {"quant_scale2": tensor(1, dtype=ms.float32)}),
-    ("quant_offset2", {"quant_offset2": tensor(1, dtype=ms.float32)}),
-    ("antiquant_scale", {"antiquant_scale": tensor(2, 16)}),
-    ("antiquant_offset", {"antiquant_offset": tensor(2, 16)}),
-    ("key", cache(2, 5, 16, dtype=ms.int8)),
-]
-
 
 def refusal(mode: str, arguments: dict[str, Any]) -> Exception:
     with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
@@ -288,15 +355,7 @@ def test_fault_is_refused_with_the_class_of_the_document(wrong: Wrong, mode: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("name", "change"), UNSUPPORTED, ids=[name for name, _ in UNSUPPORTED])
-def test_argument_that_is_not_supported_yet_is_named(name: str, change: dict[str, Any], mode: str) -> None:
-    error = refusal(mode, {**BSH, **change})
-    assert type(error) is NotImplementedError
-    assert f"'{name}'" in str(error)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD], ids=["BSH", "BNSD", "paged-BSH", "paged-BNSD"])
+@pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD, INT8, INT8_BNSD, INT8_PAGED])
 def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:
     assert call("ifa_fusion", mode, base).shape == base["query"].shape
 
@@ -312,6 +371,12 @@ def test_type_fault_comes_before_shape_fault(mode: str) -> None:
 def test_operator_works_after_a_refused_call(mode: str) -> None:
     refusal(mode, {**BSH, "actual_seq_lengths": Tensor([9], ms.int64)})
     assert call("ifa_fusion", mode, BSH).shape == (2, 1, 32)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scale_and_offset_of_a_cache_may_differ_in_shape_but_not_in_rank(mode: str) -> None:
+    arguments = {**INT8_BNSD, "antiquant_offset": tensor(2, 1, 2, 8)}
+    assert call("ifa_fusion", mode, arguments).shape == (2, 4, 1, 8)
 
 
 def test_largest_paged_cache() -> None:

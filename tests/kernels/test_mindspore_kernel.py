@@ -34,7 +34,7 @@ class Attention(nn.Cell):
         self.input_layout = input_layout
         self.inner_precise = inner_precise
 
-    def construct(self, query, key, value, mask, lengths, pse, d1, q2, a_scale, table, padding):
+    def construct(self, query, key, value, mask, lengths, pse, d1, q2, o2, a_scale, a_offset, table, padding):
         return ops.incre_flash_attention(
             query,
             key,
@@ -44,7 +44,9 @@ class Attention(nn.Cell):
             pse_shift=pse,
             dequant_scale1=d1,
             quant_scale2=q2,
+            quant_offset2=o2,
             antiquant_scale=a_scale,
+            antiquant_offset=a_offset,
             block_table=table,
             kv_padding_size=padding,
             num_heads=self.num_heads,
@@ -76,9 +78,12 @@ PAGED: dict[str, Any] = {
     "block_table": tensor(2, 2, dtype=ms.int32),
     "block_size": 16,
 }
+# Laid over VALID.
+INT8: dict[str, Any] = {**cache(2, 5, 16, dtype=ms.int8), "antiquant_scale": tensor(2, 16)}
 TENSORS = (
     *("query", "key", "value", "attn_mask", "actual_seq_lengths", "pse_shift"),
-    *("dequant_scale1", "quant_scale2", "antiquant_scale", "block_table", "kv_padding_size"),
+    *("dequant_scale1", "quant_scale2", "quant_offset2", "antiquant_scale", "antiquant_offset"),
+    *("block_table", "kv_padding_size"),
 )
 
 
@@ -122,7 +127,7 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("key", cache(2, 5, 24)),
     ("kv_hidden_size|key", cache(2, 5, 17)),
     ("key", cache(2, 0, 16)),
-    ("key", cache(2, 5, 16, dtype=ms.int8)),
+    ("key", cache(2, 5, 16, dtype=ms.int16)),
     ("key", {"key": VALID["key"] * 2, "value": VALID["value"] * 2}),
     ("value", {"value": [tensor(2, 6, 16)]}),
     ("value", {"value": [tensor(2, 5, 16, dtype=ms.float64)]}),
@@ -141,8 +146,29 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("inner_precise", {"inner_precise": 2}),
     ("layout|query", {"input_layout": "TND"}),
     ("dequant_scale1", {"dequant_scale1": tensor(1)}),
-    ("quant_scale2", {"quant_scale2": tensor(1)}),
-    ("antiquant_scale", {"antiquant_scale": tensor(2, 16, dtype=ms.float16)}),
+    ("quant_scale2", {"quant_scale2": tensor(1, dtype=ms.bfloat16)}),
+    *(("quant_scale2", {"quant_scale2": tensor(*shape)}) for shape in ((), (2,), (16,), (8, 4), (4, 1), (1, 4, 8, 1))),
+    ("quant_scale2", {**PAGED, "quant_scale2": tensor(32)}),
+    ("query", {"quant_scale2": tensor(1), "query": tensor(2, 1, 32, dtype=ms.int16)}),
+    ("query", {"quant_scale2": tensor(1), "query": tensor(2, 2, 32)}),
+    ("value", {"quant_scale2": tensor(1), "value": [tensor(2, 5, 16, dtype=ms.bfloat16)]}),
+    ("quant_offset2", {"quant_offset2": tensor(1)}),
+    ("quant_offset2", {"quant_scale2": tensor(1), "quant_offset2": tensor(1, dtype=ms.bfloat16)}),
+    ("quant_offset2", {"quant_scale2": tensor(4, 8), "quant_offset2": tensor(1)}),
+    ("antiquant_scale", {"antiquant_scale": tensor(2, 16)}),
+    ("antiquant_offset", {"antiquant_offset": tensor(2, 16)}),
+    ("antiquant_scale", INT8 | {"antiquant_scale": None}),
+    ("antiquant_scale", INT8 | {"antiquant_scale": tensor(2, 16, dtype=ms.bfloat16)}),
+    ("antiquant_scale", INT8 | {"antiquant_scale": tensor(2, 16, dtype=ms.int8)}),
+    *(
+        ("antiquant_scale", INT8 | {"antiquant_scale": tensor(*shape)})
+        for shape in ((), (1,), (16,), (2, 1), (1, 16), (2, 4, 8), (2, 2, 8, 1))
+    ),
+    ("antiquant_offset", INT8 | {"antiquant_offset": tensor(2)}),
+    ("antiquant_offset", INT8 | {"antiquant_offset": tensor(2, 32)}),
+    ("antiquant_offset", INT8 | {"antiquant_offset": tensor(2, 16, dtype=ms.bfloat16)}),
+    ("value", INT8 | {"value": VALID["value"]}),
+    ("block_size", {**PAGED, **INT8, **cache(3, 16, 16, dtype=ms.int8)}),
     ("block_size", {**PAGED, "block_size": 0}),
     ("block_size", {**PAGED, "block_size": 24}),
     ("block_size", {**PAGED, "block_size": -(2**63)}),
@@ -200,7 +226,7 @@ def in_fp16(change: dict[str, Any]) -> dict[str, Any]:
     floating = {name: cast(value) for name, value in {**VALID, **change}.items()}
     return {
         **floating,
-        **{name: change[name] for name in ("quant_scale2", "actual_seq_lengths") if name in change},
+        **{name: change[name] for name in ("quant_scale2", "quant_offset2", "actual_seq_lengths") if name in change},
     }
 
 
@@ -212,8 +238,17 @@ def test_bad_call_is_refused(name: str, change: dict[str, Any], dtype: str, mode
         run(mode, in_fp16(change) if dtype == "fp16" else change)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("change", [{}, INT8], ids=["float", "int8"])
+def test_output_is_of_the_type_of_query_or_int8(change: dict[str, Any], mode: str) -> None:
+    assert run(mode, change).dtype == np.float32
+    assert run(mode, in_fp16(change)).dtype == np.float16
+    quantised = change | {"quant_scale2": tensor(1)}
+    assert run(mode, quantised).dtype == np.int8
+    assert run(mode, in_fp16(quantised)).dtype == np.int8
+
+
 def test_graph_takes_fp32_only_if_all_three_are() -> None:
-    assert run("graph", {}).dtype == np.float32
     with pytest.raises(TypeError, match="query"):
         run("graph", cache(2, 5, 16, dtype=ms.float16))
 

@@ -16,5 +16,6 @@ void TestPaging();
 void TestValidation();
 void TestPlan();
 void TestQuantisation();
+void TestOperatorCall();
 
 }  // namespace ifa::cpu::test

@@ -43,13 +43,14 @@ int main(int argc, char **argv) {
       {"paging", TestPaging},
       {"padding", TestPadding},
       {"quantisation", TestQuantisation},
+      {"operator", TestOperatorCall},
   };
   for (int i = 1; i < argc; ++i) {
     if (std::none_of(std::begin(groups), std::end(groups),
                      [&](const auto &group) { return std::strcmp(group.name, argv[i]) == 0; })) {
       std::fprintf(stderr,
                    "'%s' is no group; allowed: validation, plan, process, behaviour, shapes, paging, "
-                   "padding, quantisation.\n",
+                   "padding, quantisation, operator.\n",
                    argv[i]);
       return 2;
     }
