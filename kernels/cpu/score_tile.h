@@ -6,7 +6,7 @@
 
 #include "head_block.h"
 #include "kv_walker.h"
-#include "row_prefetcher.h"
+#include "tile_prefetcher.h"
 
 namespace ifa::cpu {
 namespace {
@@ -20,7 +20,8 @@ class ScoreTile {
   /// query: fp32 (heads, query_pitch), zero beyond head_size. scores: [position][kPitch], written up to
   /// `count` rounded up to kPositions; what belongs to no position or head has no meaning.
   static void Compute(const float *query, int64_t query_pitch, int head_size, float scale, const KvTile &tile,
-                      RowPrefetcher prefetcher, float *scores) {
+                      TilePrefetcher *prefetcher, float *scores) {
+    TilePrefetcher prefetch = *prefetcher;
     int first = 0;
     do {  // a tile has a position
       const T *rows[kPositions];
@@ -30,9 +31,10 @@ class ScoreTile {
         const int row = first + k < tile.count ? first + k : tile.count - 1;
         rows[k] = reinterpret_cast<const T *>(tile.key + row * tile.key_row_bytes);
       }
-      Dots(query, query_pitch, head_size, scale, rows, &prefetcher, scores + first * kPitch);
+      Dots(query, query_pitch, head_size, scale, rows, &prefetch, scores + first * kPitch);
       first += kPositions;
     } while (first < tile.count);
+    *prefetcher = prefetch;
   }
 
  private:
@@ -41,7 +43,7 @@ class ScoreTile {
 
   static inline __attribute__((always_inline)) void Dots(const float *query, int64_t query_pitch,
                                                          int head_size, float scale, const T *const *rows,
-                                                         RowPrefetcher *prefetcher, float *scores) {
+                                                         TilePrefetcher *prefetcher, float *scores) {
     Vec sums[kAccumulators];
 #pragma GCC unroll 16
     for (int i = 0; i < kAccumulators; ++i) {
@@ -49,14 +51,14 @@ class ScoreTile {
     }
     int d = 0;
     for (; d + kLineElements <= head_size; d += kLineElements) {
-      prefetcher->Next<kPositions>();
+      prefetcher->Next<kPositions * kCacheLineBytes>();
 #pragma GCC unroll 16
       for (int u = 0; u < kLineElements; u += Vec::kLanes) {
         Multiply(query + d + u, query_pitch, sums, [&](int k) { return Vec::Load(rows[k] + d + u); });
       }
     }
     if (d < head_size) {
-      prefetcher->Next<kPositions>();
+      prefetcher->Next<kPositions * kCacheLineBytes>();
     }
     for (; d + Vec::kLanes <= head_size; d += Vec::kLanes) {
       Multiply(query + d, query_pitch, sums, [&](int k) { return Vec::Load(rows[k] + d); });

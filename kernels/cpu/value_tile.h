@@ -5,7 +5,7 @@
 
 #include "head_block.h"
 #include "kv_walker.h"
-#include "row_prefetcher.h"
+#include "tile_prefetcher.h"
 
 namespace ifa::cpu {
 namespace {
@@ -23,9 +23,9 @@ template <int heads, typename T>
 class ValueTile {
  public:
   /// sums: fp32 (heads, pitch). weights: [position][HeadBlock<heads>::kPitch].
-  static void Accumulate(const KvTile &tile, const float *weights, int head_size, RowPrefetcher prefetcher,
+  static void Accumulate(const KvTile &tile, const float *weights, int head_size, TilePrefetcher *prefetcher,
                          float *sums, int64_t pitch) {
-    Slices<ValueVectors(heads)>(tile, weights, 0, head_size, &prefetcher, sums, pitch);
+    Slices<ValueVectors(heads)>(tile, weights, 0, head_size, prefetcher, sums, pitch);
   }
 
   static void Rescale(const float *factors, float *sums, int64_t pitch) {
@@ -43,7 +43,7 @@ class ValueTile {
   // The channels from d on, in slices of `vectors` vectors, what is left in narrower ones.
   template <int vectors>
   static void Slices(const KvTile &tile, const float *weights, int d, int head_size,
-                     RowPrefetcher *prefetcher, float *sums, int64_t pitch) {
+                     TilePrefetcher *prefetcher, float *sums, int64_t pitch) {
     constexpr int kChannels = vectors * Vec::kLanes;
     for (; d + kChannels <= head_size; d += kChannels) {
       Slice<vectors>(tile, weights, d, prefetcher, sums, pitch,
@@ -60,19 +60,18 @@ class ValueTile {
 
   template <int vectors, typename LoadValue>
   static inline __attribute__((always_inline)) void Slice(const KvTile &tile, const float *weights, int d,
-                                                          RowPrefetcher *prefetcher, float *sums,
+                                                          TilePrefetcher *prefetcher, float *sums,
                                                           int64_t pitch, LoadValue load_value) {
     constexpr int kSliceBytes = vectors * Vec::kLanes * static_cast<int>(sizeof(T));
-    constexpr int kSliceLines = (kSliceBytes + kCacheLineBytes - 1) / kCacheLineBytes;
     Vec total[heads * vectors];
 #pragma GCC unroll 24
     for (int i = 0; i < heads * vectors; ++i) {
       total[i] = Vec::Load(sums + (i / vectors) * pitch + d + (i % vectors) * Vec::kLanes);
     }
     const std::byte *row = tile.value + d * static_cast<int>(sizeof(T));
-    RowPrefetcher prefetch = *prefetcher;  // a copy whose members may stay in registers
+    TilePrefetcher prefetch = *prefetcher;  // a copy whose members may stay in registers
     for (int k = 0; k < tile.count; ++k) {
-      prefetch.Next<kSliceLines>();
+      prefetch.Next<kSliceBytes>();
       Vec value[vectors];
 #pragma GCC unroll 8
       for (int i = 0; i < vectors; ++i) {
