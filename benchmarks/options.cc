@@ -61,8 +61,7 @@ int ParseCount(const std::string &argument, const std::string &text) {
 }
 
 InstructionSet ParseInstructionSet(const std::string &text) {
-  for (const auto isa :
-       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const auto isa : kInstructionSets) {
     if (text == InstructionSetName(isa)) {
       return isa;
     }

@@ -20,11 +20,4 @@ PartialSoftmax PartialSoftmaxIn(float *memory, int64_t heads, int64_t head_size)
   return {memory, max, max + RoundUp(heads)};
 }
 
-int64_t AttendScratchFloats(int64_t heads, int64_t head_size) {
-  // The query in fp32, one PartialSoftmax, two vectors (maximum and sum by lane) for each block of heads, of
-  // which there are at most as many as heads, and a number for each head.
-  return heads * PaddedHeadSize(head_size) + PartialSoftmaxFloats(heads, head_size) +
-         2 * kScratchAlignment * heads + RoundUp(heads);
-}
-
 }  // namespace ifa::cpu

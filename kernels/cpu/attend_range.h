@@ -51,9 +51,6 @@ struct PartialSoftmax {
 int64_t PartialSoftmaxFloats(int64_t heads, int64_t head_size);
 PartialSoftmax PartialSoftmaxIn(float *memory, int64_t heads, int64_t head_size);
 
-/// Floats that `attend` needs besides its result, aligned to 64 bytes.
-int64_t AttendScratchFloats(int64_t heads, int64_t head_size);
-
 struct RangeKernels {
   /// All positions of the walker, into `result`, which need not be initialised.
   void (*attend)(const HeadGroup &group, KvWalker walker, const PartialSoftmax &result, float *scratch);
@@ -63,6 +60,8 @@ struct RangeKernels {
   void (*write)(const HeadGroup &group, const PartialSoftmax &total);
   /// The output of a group without positions.
   void (*write_zeros)(const HeadGroup &group);
+  /// Floats that `attend` needs besides its result, aligned to 64 bytes.
+  int64_t (*scratch_floats)(int64_t heads, int64_t head_size);
 };
 
 /// Each is built for its architecture only; instruction_set.h says which ones a process may use.
@@ -70,5 +69,6 @@ const RangeKernels *PortableKernels();
 const RangeKernels *NeonKernels();
 const RangeKernels *Avx2Kernels();
 const RangeKernels *Avx512Kernels();
+const RangeKernels *AmxKernels();
 
 }  // namespace ifa::cpu

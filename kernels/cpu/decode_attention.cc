@@ -113,7 +113,7 @@ class Call {
         plan_(memory->plan),
         heads_(args.query_heads / args.kv_heads),
         state_floats_(PartialSoftmaxFloats(heads_, args.head_size)),
-        participant_floats_(state_floats_ + AttendScratchFloats(heads_, args.head_size)) {
+        participant_floats_(state_floats_ + kernels.scratch_floats(heads_, args.head_size)) {
     partials_ = memory->floats.AtLeast(plan_.partial_count() * state_floats_ + threads * participant_floats_);
     participants_ = partials_ + plan_.partial_count() * state_floats_;
     if (static_cast<int64_t>(memory->pending.size()) < plan_.pending_count()) {

@@ -82,7 +82,10 @@ struct DecodeAttentionArgs {
 };
 
 /// Instruction sets in rising order; the best that the machine has is the default.
-enum class InstructionSet : uint8_t { kPortable, kNeon, kAvx2, kAvx512 };
+enum class InstructionSet : uint8_t { kPortable, kNeon, kAvx2, kAvx512, kAmx };
+inline constexpr InstructionSet kInstructionSets[] = {InstructionSet::kPortable, InstructionSet::kNeon,
+                                                      InstructionSet::kAvx2, InstructionSet::kAvx512,
+                                                      InstructionSet::kAmx};
 
 struct ExecutionOptions {
   int threads = 0;                      ///< 0: ThreadCount()

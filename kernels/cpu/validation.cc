@@ -123,8 +123,7 @@ void CheckBlocks(const DecodeAttentionArgs &args) {
 
 std::string UsableNames() {
   std::string names;
-  for (const auto isa :
-       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const auto isa : kInstructionSets) {
     if (UsableKernels(isa) != nullptr) {
       names += (names.empty() ? "" : ", ") + std::string(InstructionSetName(isa));
     }

@@ -160,7 +160,16 @@ void Attend(const HeadGroup &group, KvWalker walker, const PartialSoftmax &resul
   }
 }
 
-constexpr RangeKernels kRangeKernels = {&Attend, &MergePartial, &WriteNormalised, &WriteZeros};
+// The query in fp32, one PartialSoftmax, and two vectors (maximum and sum by lane) for each block of heads,
+// of which there are at most as many as heads.
+int64_t AttendScratchFloats(int64_t heads, int64_t head_size) {
+  return WideQuery::Floats(heads, head_size) + PartialSoftmaxFloats(heads, head_size) +
+         2 * kScratchAlignment * heads;
+}
+
+// Not used by every source that includes this.
+[[maybe_unused]] constexpr RangeKernels kRangeKernels = {&Attend, &MergePartial, &WriteNormalised,
+                                                         &WriteZeros, &AttendScratchFloats};
 
 }  // namespace
 }  // namespace ifa::cpu

@@ -468,8 +468,7 @@ void Problem::RunAll(const std::string &name) {
 
 std::vector<InstructionSet> UsableInstructionSets() {
   std::vector<InstructionSet> usable;
-  for (const auto isa :
-       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const auto isa : kInstructionSets) {
     ProblemSpec spec;
     static Problem problem(spec);
     ExecutionOptions options;
