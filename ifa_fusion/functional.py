@@ -77,6 +77,10 @@ def incre_flash_attention(
     B is the batch size, N is ``num_heads``, kvN is ``num_key_value_heads`` (N if that is 0), S the length of
     the cache, D the head size, H = N * D and kvH = kvN * D.
 
+    NaN and infinity spread as the formula says, within their own head and sequence. On a CPU a weight below
+    :math:`2^{-126}` is 0, and most of what ``attn_mask`` hides is not read, which is an extension: NaN or infinity
+    in a hidden position of ``value`` may or may not reach the output.
+
     It may be called in PyNative mode, in ``nn.Cell.construct`` under ``GRAPH_MODE`` and inside
     ``@mindspore.jit``. On a CPU everything is computed in fp32 and rounded once.
 

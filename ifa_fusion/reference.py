@@ -2,7 +2,8 @@
 
 Written to be read, not to be fast: one sequence and one KV head at a time, in the order in which the operator
 is defined. It validates nothing and knows nothing of MindSpore. NaN and Inf propagate as the formulas say; an
-exact zero weight times Inf is NaN here too, except beyond the valid positions, which are never read.
+exact zero weight times Inf is NaN here too, except beyond the valid positions, which are never read. (The CPU
+kernel leaves most masked positions unread as well; there a NaN or Inf among the values may or may not spread.)
 
 Symbols: B batch, N query heads, kvN KV heads, G = N / kvN, S KV length, D head size, H = N * D, kvH = kvN *
 D.

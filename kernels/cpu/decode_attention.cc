@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <new>
 #include <vector>
@@ -159,10 +160,17 @@ class Call {
     }
   }
 
+  // A head with a NaN among its scores, which its sum keeps, is NaN whatever the masked positions hold.
+  bool MaskedMayMatter(const PartialSoftmax &total) const {
+    bool may_matter = false;
+    for (int64_t h = 0; h < heads_; ++h) {
+      may_matter |= total.max[h] <= kMaskedMatterBelow && !std::isnan(total.sum[h]);
+    }
+    return may_matter;
+  }
+
   void Finish(const HeadGroup &group, const SplitTask &task, const PartialSoftmax &total, float *scratch) {
-    const bool skipped = args_.mask != nullptr && task.skip_masked;
-    if (skipped &&
-        !std::all_of(total.max, total.max + heads_, [](float max) { return max > kMaskedMatterBelow; })) {
+    if (args_.mask != nullptr && task.skip_masked && MaskedMayMatter(total)) {
       const PositionRange all = PositionsOf(args_, task.batch);
       kernels_.attend(group, KvWalker(args_, task.batch, task.kv_head, all.first, all.last, false), total,
                       scratch);

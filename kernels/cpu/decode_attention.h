@@ -31,7 +31,9 @@ struct Strides {
 ///
 /// Everything is computed in fp32 and rounded once, to `output_dtype`, half to even. A length of 0 gives a
 /// row of zeros, quantised if the output is; a row in which every position is masked gives the mean of its
-/// values.
+/// values. NaN and infinity spread as the formulas say, within their own head and batch; a weight below
+/// 2^-126 is 0. Keys and values of masked positions are read only where reading is the cheaper way, or the
+/// row has nothing above -1e12 to show: NaN or infinity in a masked value may or may not reach the output.
 struct DecodeAttentionArgs {
   DataType dtype = DataType::kFloat32;         ///< of query, pse_shift and antiquant_*; not kInt8
   DataType kv_dtype = DataType::kFloat32;      ///< of key and value: `dtype` or kInt8

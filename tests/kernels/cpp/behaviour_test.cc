@@ -1,7 +1,9 @@
 // What the contract says beyond plain shapes: masks, infinities, precision, what is not read.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <random>
 
 #include "check.h"
 #include "problem.h"
@@ -118,6 +120,71 @@ void NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(DataType dtype) {
   Report("NaN in what is not read", problem.Compare(expected));
 }
 
+// One head of NaN only: what the mask hides from the others stays unread.
+void NanInOneHeadReadsNoMaskedTiles(DataType dtype) {
+  ProblemSpec spec = Spec(dtype, 1000);
+  spec.mask = Mask::kRandom;
+  Problem problem(spec);
+  problem.SetQuery(0, 4, 0, kNan);
+  std::memset(problem.mask() + 100, 1, 900);
+  const std::vector<double> expected = problem.Reference();
+  for (int64_t j = 100; j < 1000; ++j) {
+    problem.SetValue(0, 1, j, 0, kNan);
+  }
+  for (const InstructionSet isa : UsableInstructionSets()) {
+    ExecutionOptions options;
+    options.isa = &isa;
+    DecodeAttention(problem.Args(), options);
+    Report(std::string("masked NaN beside a head of NaN ") + InstructionSetName(isa),
+           problem.Compare(expected));
+  }
+}
+
+// Several at once, of all kinds and in all operands, under masks and lengths, in every size of block of
+// heads.
+void StrewnNanAndInfinitySpreadAsInTheReference() {
+  std::mt19937_64 random(31);
+  const auto below = [&random](int64_t n) {
+    return static_cast<int64_t>(random() % static_cast<uint64_t>(n));
+  };
+  constexpr double kKinds[] = {kNan, kInfinity, -kInfinity};
+  for (const int64_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 64}) {
+    for (const int64_t kv_length : {1, 16, 37, 700, 2500}) {
+      ProblemSpec spec = Spec(kDataTypes[below(3)], kv_length);
+      spec.group = group;
+      spec.head_size = 1 + below(80);
+      spec.mask = below(2) == 0 ? Mask::kNone : static_cast<Mask>(below(6));
+      spec.pse = Pse::kPerBatch;
+      spec.lengths = below(2) == 0 ? Lengths::kNone : Lengths::kRandom;
+      spec.seed = random();
+      Problem problem(spec);
+      for (int64_t count = 1 + below(4); count > 0; --count) {
+        const int64_t b = below(2);
+        const int64_t h = below(2);
+        const int64_t n = h * group + below(group);
+        const int64_t d = below(spec.head_size);
+        const int64_t j = below(problem.lengths() == nullptr ? kv_length : problem.lengths()[b]);
+        const double x = kKinds[below(3)];
+        const bool hidden = problem.mask() != nullptr && problem.mask()[b * kv_length + j] != 0;
+        switch (below(4)) {
+          case 0:
+            problem.SetQuery(b, n, d, x);
+            break;
+          case 1:
+            problem.SetKey(b, h, j, d, x);
+            break;
+          case 2:
+            problem.SetPse(b, n, j, x);
+            break;
+          default:  // a hidden value may be read or not, and spreads only if it is
+            problem.SetValue(b, h, j, d, hidden ? 0.0 : x);
+        }
+      }
+      problem.RunAll("strewn NaN and inf, " + spec.Name());
+    }
+  }
+}
+
 void PrefixMaskReadsThePrefixOnly(DataType dtype) {
   // K and V end with position 99, with an unreadable page behind; the mask hides the other 3,996.
   ProblemSpec spec;
@@ -190,18 +257,24 @@ void LongSequenceKeepsItsPrecision() {
   Problem(spec).RunAll("S=32768 fp16");
 }
 
-void ScaleMayBeAnything() {
-  ProblemSpec spec = Spec(DataType::kFloat32, 50);
+// NaN for every scale that is not a number or not finite: some scores are inf, and inf - inf is NaN.
+void ScaleMayBeAnything(DataType dtype) {
+  Problem problem(Spec(dtype, 50));
   for (const float scale :
-       {0.0F, -1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-    Problem problem(spec);
-    DecodeAttentionArgs args = problem.Args();
-    args.scale = scale;
-    DecodeAttention(args);
-    const bool expect_nan = !(std::abs(scale) <= 1);
-    const bool is_nan = std::isnan(static_cast<float *>(args.output)[0]);
-    Report("scale " + std::to_string(scale),
-           is_nan == expect_nan ? "" : "NaN where none belongs or none where one does");
+       {0.0F, -1.0F, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    for (const InstructionSet isa : UsableInstructionSets()) {
+      DecodeAttentionArgs args = problem.Args();
+      args.scale = scale;
+      ExecutionOptions options;
+      options.isa = &isa;
+      DecodeAttention(args, options);
+      const std::vector<double> output = problem.Output();
+      const bool right = std::all_of(output.begin(), output.end(),
+                                     [&](double x) { return std::isnan(x) == !std::isfinite(scale); });
+      Report("scale " + std::to_string(scale) + " " + InstructionSetName(isa),
+             right ? "" : "NaN where none belongs or none where one does");
+    }
   }
 }
 
@@ -234,12 +307,14 @@ void TestBehaviour() {
     NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(dtype);
     PrefixMaskReadsThePrefixOnly(dtype);
     MaskRowsMayLieApart(dtype);
+    NanInOneHeadReadsNoMaskedTiles(dtype);
+    ScaleMayBeAnything(dtype);
   }
   MaskedPositionsWinOverLowerScores();
+  StrewnNanAndInfinitySpreadAsInTheReference();
   RowOfLowestIsUniform();
   SubnormalNumbersCount();
   LongSequenceKeepsItsPrecision();
-  ScaleMayBeAnything();
   ResultsDoNotDependOnTiming();
 }
 
