@@ -4,6 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CPP_BUILD := build/cpp
+SANITIZED_BUILD := build/sanitized
+NEON_BUILD := build/neon
+CLANGXX ?= clang++
+FUZZ_SECONDS ?= 30
 JOBS ?= $(shell nproc)
 
 NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
@@ -13,7 +17,7 @@ FORMATTED := $(filter %.cc %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup demo test test-cpp test-python bench lint format clean
+.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz bench lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -49,6 +53,32 @@ test-cpp: $(CPP_BUILD)/.built
 
 test-python: $(VENV)/.built $(VENV)/.smollm2
 	python -m pytest -n $(JOBS) --dist loadfile
+
+# clang only, because of libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
+$(SANITIZED_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+	cmake -S . -B $(SANITIZED_BUILD) -G Ninja -DCMAKE_CXX_COMPILER=$(CLANGXX) -DIFA_SANITIZE=address,undefined \
+	  -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_FUZZER=ON
+	cmake --build $(SANITIZED_BUILD)
+	@touch $@
+
+# The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, with every 7th problem of the grids.
+test-sanitized: $(SANITIZED_BUILD)/.built
+	IFA_TEST_EVERY=7 ctest --test-dir $(SANITIZED_BUILD) --output-on-failure --verbose
+
+fuzz: $(SANITIZED_BUILD)/.built
+	$(SANITIZED_BUILD)/tests/kernels/fuzz/ifa_operator_fuzzer -seed=1 -max_len=512 -len_control=0 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
+# Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
+$(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+	cmake -S . -B $(NEON_BUILD) -G Ninja -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON
+	cmake --build $(NEON_BUILD) --target ifa_cpu_core_test
+	@touch $@
+
+# Under emulation, with every 7th problem of the grids. Without `process`: qemu-user 7.2 fails an assertion of its own when a
+# process of several threads forks.
+test-neon: $(NEON_BUILD)/.built
+	IFA_TEST_EVERY=7 qemu-aarch64 -L /usr/aarch64-linux-gnu $(NEON_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -process
 
 bench: $(CPP_BUILD)/.built
 	$(CPP_BUILD)/benchmarks/ifa_cpu_bench

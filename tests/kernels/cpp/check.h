@@ -8,6 +8,9 @@ namespace ifa::cpu::test {
 /// One case: passed when `problem` is empty, else `name: problem` is printed.
 void Report(const std::string &name, const std::string &problem);
 
+/// Prints how many cases passed and failed.
+bool AllPassed();
+
 void TestShapes();
 void TestBehaviour();
 void TestProcess();

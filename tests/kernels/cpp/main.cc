@@ -2,32 +2,11 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
-#include <mutex>
 
 #include "check.h"
+#include "problem.h"
 
-namespace ifa::cpu::test {
-namespace {
-
-int passed = 0;
-int failed = 0;
-std::mutex mutex;
-
-}  // namespace
-
-void Report(const std::string &name, const std::string &problem) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (problem.empty()) {
-    ++passed;
-    return;
-  }
-  ++failed;
-  std::printf("FAILED %s: %s\n", name.c_str(), problem.c_str());
-}
-
-}  // namespace ifa::cpu::test
-
-// Arguments choose groups; without any, all run. An emulator that cannot fork() leaves out `process`.
+// Arguments choose groups, or leave out those with a minus before them; without any, all run.
 int main(int argc, char **argv) {
   using namespace ifa::cpu::test;
   const struct {
@@ -45,24 +24,31 @@ int main(int argc, char **argv) {
       {"quantisation", TestQuantisation},
       {"operator", TestOperatorCall},
   };
+  const auto given = [&](const std::string &argument) {
+    return std::any_of(argv + 1, argv + argc, [&](const char *word) { return argument == word; });
+  };
+  const bool chooses = std::any_of(argv + 1, argv + argc, [](const char *word) { return word[0] != '-'; });
   for (int i = 1; i < argc; ++i) {
+    const char *name = argv[i] + (argv[i][0] == '-' ? 1 : 0);
     if (std::none_of(std::begin(groups), std::end(groups),
-                     [&](const auto &group) { return std::strcmp(group.name, argv[i]) == 0; })) {
-      std::fprintf(stderr,
-                   "'%s' is no group; allowed: validation, plan, process, behaviour, shapes, paging, "
-                   "padding, quantisation, operator.\n",
-                   argv[i]);
+                     [&](const auto &group) { return std::strcmp(group.name, name) == 0; })) {
+      std::fprintf(stderr, "'%s' is no group; allowed:", name);
+      for (const auto &group : groups) {
+        std::fprintf(stderr, " %s", group.name);
+      }
+      std::fprintf(stderr, "\n");
       return 2;
     }
   }
   for (const auto &group : groups) {
-    const bool chosen = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char *name) {
-                          return std::strcmp(group.name, name) == 0;
-                        });
-    if (chosen) {
+    if ((!chooses || given(group.name)) && !given(std::string("-") + group.name)) {
       group.run();
     }
   }
-  std::printf("%d passed, %d failed\n", passed, failed);
-  return failed == 0 ? 0 : 1;
+  std::printf("instruction sets:");
+  for (const auto isa : UsableInstructionSets()) {
+    std::printf(" %s", ifa::cpu::InstructionSetName(isa));
+  }
+  std::printf("\n");
+  return AllPassed() ? 0 : 1;
 }

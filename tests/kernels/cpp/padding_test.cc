@@ -31,7 +31,7 @@ void TestPadding() {
         spec.block_size = 16 * (1 + below(5));
         spec.guard = static_cast<GuardedBuffer::Guard>(below(2));
         spec.seed = random();
-        Problem(spec).RunAll(spec.Name());
+        RunOfGrid(spec);
       }
     }
   }

@@ -39,7 +39,7 @@ void EveryBlockSizeAndRemainder() {
           ProblemSpec spec = Draw(block_size, blocks * block_size + remainder, &random);
           spec.layout = layout;
           spec.paging = paging;
-          Problem(spec).RunAll(spec.Name());
+          RunOfGrid(spec);
         }
       }
     }
@@ -54,7 +54,7 @@ void LongSequences() {
       ProblemSpec spec = Draw(block_size, 6001, &random);
       spec.mask = mask;
       spec.paging = Paging::kOwnBlocks;
-      Problem(spec).RunAll(spec.Name());
+      RunOfGrid(spec);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -463,6 +464,15 @@ void Problem::RunAll(const std::string &name) {
       Report(name + " " + InstructionSetName(isa) + " threads=" + std::to_string(threads),
              Compare(reference));
     }
+  }
+}
+
+void RunOfGrid(const ProblemSpec &spec) {
+  static const char *text = std::getenv("IFA_TEST_EVERY");
+  static const int every = text == nullptr ? 1 : std::max(1, std::atoi(text));
+  static int drawn = 0;
+  if (drawn++ % every == 0) {
+    Problem(spec).RunAll(spec.Name());
   }
 }
 

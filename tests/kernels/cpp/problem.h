@@ -115,6 +115,11 @@ class Problem {
   GuardedBuffer mask_, lengths_, starts_, block_table_;
 };
 
+/// RunAll() of the problem under its own name; where the environment variable IFA_TEST_EVERY is n, of every
+/// n-th one only, for emulators and sanitizers. With an n that no dimension of a grid shares a divisor with,
+/// each of its values stays.
+void RunOfGrid(const ProblemSpec &spec);
+
 /// Every instruction set that this machine runs.
 std::vector<InstructionSet> UsableInstructionSets();
 

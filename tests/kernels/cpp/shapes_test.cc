@@ -44,7 +44,7 @@ void TestShapes() {
       for (const int64_t kv_length : kLengths) {
         if (group * kv_length * head_size <= kMostWork) {
           const ProblemSpec spec = Draw(head_size, group, kv_length, &random);
-          Problem(spec).RunAll(spec.Name());
+          RunOfGrid(spec);
         }
       }
     }
@@ -52,7 +52,7 @@ void TestShapes() {
   // Groups that the blocks of heads divide unevenly.
   for (const int64_t group : {6, 7, 9, 11, 13, 15, 17, 31}) {
     const ProblemSpec spec = Draw(64, group, 100, &random);
-    Problem(spec).RunAll(spec.Name());
+    RunOfGrid(spec);
   }
 }
 
