@@ -13,6 +13,9 @@ namespace {
 
 constexpr int64_t kMaxHeadSize = 512;
 
+// Of a tensor; more than any memory holds, and few enough that sizes and bytes of it fit 64 bits.
+constexpr int64_t kMaxElements = INT64_MAX / 8;
+
 // Of paged caches.
 constexpr int64_t kBlockAlignment = 16;
 constexpr int64_t kInt8BlockAlignment = 32;
@@ -111,6 +114,25 @@ void RequireRankAndContent(const char *name, const Operand &operand, size_t rank
   if (std::any_of(operand.shape.begin(), operand.shape.end(), [](int64_t size) { return size <= 0; })) {
     Refuse(RefusalKind::kRuntimeError, name, " must not be empty, but got the shape ",
            ShapeText(operand.shape), ".");
+  }
+}
+
+/// Before sizes are multiplied.
+void CheckElementCounts(const OperatorCall &call) {
+  const std::pair<const char *, const Operand *> operands[] = {{"query", &call.query},
+                                                               {"key", &call.key},
+                                                               {"value", &call.value},
+                                                               {"attn_mask", &call.attn_mask},
+                                                               {"pse_shift", &call.pse_shift}};
+  for (const auto &[name, operand] : operands) {
+    int64_t most = kMaxElements;
+    for (const int64_t size : operand->shape) {
+      most /= std::max<int64_t>(1, size);
+    }
+    if (most == 0) {
+      Refuse(RefusalKind::kRuntimeError, name, " must have at most ", kMaxElements,
+             " elements, but got the shape ", ShapeText(operand->shape), ".");
+    }
   }
 }
 
@@ -368,7 +390,9 @@ DecodeAttentionArgs PlanCall(const OperatorCall &call) {
   // Types before shapes, as MindSpore's own checks; attributes before anything is divided by them.
   RefuseReserved(call);
   CheckTypes(call);
-  DecodeAttentionArgs args = Measure(call, CheckAttributes(call));
+  const Layout layout = CheckAttributes(call);
+  CheckElementCounts(call);
+  DecodeAttentionArgs args = Measure(call, layout);
   CheckPseShift(call, &args);
   CheckMask(call, &args);
   CheckLengthsShape(call, args);
