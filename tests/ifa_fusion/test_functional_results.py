@@ -199,7 +199,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 @settings(
-    max_examples=300,
+    max_examples=2000,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
