@@ -119,19 +119,25 @@ void RequireRankAndContent(const char *name, const Operand &operand, size_t rank
 
 /// Before sizes are multiplied.
 void CheckElementCounts(const OperatorCall &call) {
-  const std::pair<const char *, const Operand *> operands[] = {{"query", &call.query},
-                                                               {"key", &call.key},
-                                                               {"value", &call.value},
-                                                               {"attn_mask", &call.attn_mask},
-                                                               {"pse_shift", &call.pse_shift}};
-  for (const auto &[name, operand] : operands) {
-    int64_t most = kMaxElements;
-    for (const int64_t size : operand->shape) {
-      most /= std::max<int64_t>(1, size);
+  const bool paged = call.block_table.present();
+  const struct {
+    const char *name;
+    const Operand &operand;
+    bool is_paged;
+  } operands[] = {{"query", call.query, false},
+                  {"key", call.key, paged},
+                  {"value", call.value, paged},
+                  {"attn_mask", call.attn_mask, false},
+                  {"pse_shift", call.pse_shift, false}};
+  for (const auto &[name, operand, is_paged] : operands) {
+    const int64_t allowed = is_paged ? INT32_MAX : kMaxElements;
+    int64_t left = allowed;
+    for (const int64_t size : operand.shape) {
+      left /= std::max<int64_t>(1, size);
     }
-    if (most == 0) {
-      Refuse(RefusalKind::kRuntimeError, name, " must have at most ", kMaxElements,
-             " elements, but got the shape ", ShapeText(operand->shape), ".");
+    if (left == 0) {
+      Refuse(RefusalKind::kRuntimeError, name, " must have at most ", allowed, " elements",
+             is_paged ? " with block_table" : "", ", but got the shape ", ShapeText(operand.shape), ".");
     }
   }
 }
@@ -219,10 +225,6 @@ void MeasureBlocks(const OperatorCall &call, Layout cache_layout, DecodeAttentio
   if (cache_layout == Layout::kBsh && call.key.shape[2] > kMaxPagedHidden) {
     Refuse(RefusalKind::kRuntimeError, "key's last dimension must be at most ", kMaxPagedHidden,
            " with block_table, but got ", call.key.shape[2], ".");
-  }
-  if (ElementCount(call.key.shape) > INT32_MAX) {
-    Refuse(RefusalKind::kRuntimeError, "key must have at most ", INT32_MAX,
-           " elements with block_table, but got ", ShapeText(call.key.shape), ".");
   }
   const std::vector<int64_t> &table = call.block_table.shape;
   RequireRankAndContent("block_table", call.block_table, 2, "(B, blocks of a sequence)");
