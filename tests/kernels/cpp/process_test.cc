@@ -4,6 +4,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -137,6 +140,55 @@ void ConcurrentCallers() {
   }
 }
 
+int64_t ResidentBytes() {
+  int64_t total = 0;
+  int64_t resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// From a new thread for each problem, every tenth call refused.
+void CallOften(std::vector<Problem> *problems, int calls) {
+  std::vector<std::thread> callers;
+  for (Problem &problem : *problems) {
+    DecodeAttentionArgs args = problem.Args();
+    const int threads = static_cast<int>(callers.size()) + 1;
+    callers.emplace_back([args, threads, calls]() mutable {
+      ExecutionOptions options;
+      options.threads = threads;
+      for (int i = 0; i < calls; ++i) {
+        args.batch = i % 10 == 0 ? -1 : 1;
+        try {
+          DecodeAttention(args, options);
+        } catch (const std::invalid_argument &) {
+          // What was asked for.
+        }
+      }
+    });
+  }
+  for (std::thread &caller : callers) {
+    caller.join();
+  }
+}
+
+void MemoryStaysOverTenThousandCalls() {
+  std::vector<Problem> problems;
+  std::vector<std::vector<double>> references;
+  for (uint64_t seed = 20; seed < 24; ++seed) {
+    problems.emplace_back(LargeEnoughForThreads(seed));
+    references.push_back(problems.back().Reference());
+  }
+  CallOften(&problems, 250);
+  const int64_t before = ResidentBytes();
+  CallOften(&problems, 2500);
+  // 800 bytes kept of each call; a partial result alone has as many.
+  const int64_t grown = ResidentBytes() - before;
+  Report("memory of 10,000 calls", grown < (8 << 20) ? "" : std::to_string(grown) + " bytes were kept");
+  for (size_t i = 0; i < problems.size(); ++i) {
+    Report("last of many calls", problems[i].Compare(references[i]));
+  }
+}
+
 void ThreadCountIsWhatWasSet() {
   const int usual = ThreadCount();
   SetThreadCount(3);
@@ -154,6 +206,7 @@ void TestProcess() {
   ChildHasHelpersOfItsOwn();
   ForkWhileOthersCall();
   ConcurrentCallers();
+  MemoryStaysOverTenThousandCalls();
   ThreadCountIsWhatWasSet();
 }
 
