@@ -160,7 +160,8 @@ class MatrixAttention {
     AddValues(block, tile, &prefetcher);
   }
 
-  // 32 positions by 32 channels in two panels; positions beyond the tile are zero.
+  // 32 positions by 32 channels in two panels. What stays in rows beyond the tile gives scores that are not
+  // used.
   static inline __attribute__((always_inline)) void CopyKeys(const KvTile &tile, int d, float *panels,
                                                              TilePrefetcher *prefetcher) {
     const std::byte *row = tile.key + d * static_cast<int64_t>(sizeof(T));
@@ -169,7 +170,6 @@ class MatrixAttention {
       _mm512_store_si512(panels + k * 16, LoadChannels(reinterpret_cast<const T *>(row)));
       row += tile.key_row_bytes;
     }
-    std::fill(panels + tile.count * 16, panels + kTilePositions * 16, 0.0F);
   }
 
   void Scores(int64_t block, const KvTile &tile, TilePrefetcher *prefetcher) {

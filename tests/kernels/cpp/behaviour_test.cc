@@ -90,12 +90,15 @@ void NanAndInfinitySpreadAsInTheReference(DataType dtype) {
       {"NaN in pse_shift", [](Problem *p) { p->SetPse(1, 3, 100, kNan); }},
       {"inf in pse_shift", [](Problem *p) { p->SetPse(1, 3, 100, kInfinity); }},
   };
-  for (const auto &c : kCases) {
-    ProblemSpec spec = Spec(dtype, 600);
-    spec.pse = Pse::kPerBatch;
-    Problem problem(spec);
-    c.place(&problem);
-    problem.RunAll(c.name);
+  for (const int64_t group : {3, 8}) {
+    for (const auto &c : kCases) {
+      ProblemSpec spec = Spec(dtype, 600);
+      spec.group = group;
+      spec.pse = Pse::kPerBatch;
+      Problem problem(spec);
+      c.place(&problem);
+      problem.RunAll(std::string(c.name) + ", " + spec.Name());
+    }
   }
 }
 
@@ -152,7 +155,7 @@ void StrewnNanAndInfinitySpreadAsInTheReference() {
     for (const int64_t kv_length : {1, 16, 37, 700, 2500}) {
       ProblemSpec spec = Spec(kDataTypes[below(3)], kv_length);
       spec.group = group;
-      spec.head_size = 1 + below(80);
+      spec.head_size = below(2) == 0 ? 64 : 1 + below(80);
       spec.mask = below(2) == 0 ? Mask::kNone : static_cast<Mask>(below(6));
       spec.pse = Pse::kPerBatch;
       spec.lengths = below(2) == 0 ? Lengths::kNone : Lengths::kRandom;
