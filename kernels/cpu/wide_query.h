@@ -62,7 +62,9 @@ class WideQuery {
       }
       Vec::Store(row + d, x);
     }
-    KeepKeyConstant(h, Vec::Mul(SumOverPositions<1>(constant), Vec::Set(group_.scale)));
+    if (key.offset != nullptr) {
+      KeepKeyConstant(h, Vec::Mul(SumOverPositions<1>(constant), Vec::Set(group_.scale)));
+    }
   }
 
   // What is added to every score of a head changes no weight, and would only cost digits. But a masked score

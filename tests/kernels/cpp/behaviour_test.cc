@@ -281,6 +281,27 @@ void ScaleMayBeAnything(DataType dtype) {
   }
 }
 
+// All visible scores are -inf: a masked position, whose score is finite, has all the weight.
+void InfiniteScaleLeavesMaskedScores() {
+  ProblemSpec spec;
+  spec.kv_length = 40;
+  spec.mask = Mask::kSparse;
+  Problem problem(spec);
+  for (int64_t j = 0; j < spec.kv_length; ++j) {
+    problem.mask()[j] = j == 7 ? 1 : 0;
+    for (int64_t d = 0; d < spec.head_size; ++d) {
+      problem.SetQuery(0, 0, d, 1);
+      problem.SetKey(0, 0, j, d, 1);
+      problem.SetValue(0, 0, j, d, static_cast<double>(j));
+    }
+  }
+  DecodeAttentionArgs args = problem.Args();
+  args.scale = -std::numeric_limits<float>::infinity();
+  DecodeAttention(args);
+  Report("scale of -inf beside a masked score",
+         problem.Output() == std::vector<double>(64, 7.0) ? "" : "not the masked value");
+}
+
 void ResultsDoNotDependOnTiming() {
   ProblemSpec spec = Spec(DataType::kFloat32, 5000);
   Problem problem(spec);
@@ -318,6 +339,7 @@ void TestBehaviour() {
   RowOfLowestIsUniform();
   SubnormalNumbersCount();
   LongSequenceKeepsItsPrecision();
+  InfiniteScaleLeavesMaskedScores();
   ResultsDoNotDependOnTiming();
 }
 
