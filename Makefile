@@ -51,7 +51,7 @@ test: test-cpp test-python
 test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
-test-python: $(VENV)/.built $(VENV)/.smollm2
+test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
 	python -m pytest -n $(JOBS) --dist loadfile
 
 # clang only, because of libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
@@ -80,8 +80,8 @@ $(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
 test-neon: $(NEON_BUILD)/.built
 	IFA_TEST_EVERY=7 qemu-aarch64 -L /usr/aarch64-linux-gnu $(NEON_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -process
 
-bench: $(CPP_BUILD)/.built
-	$(CPP_BUILD)/benchmarks/ifa_cpu_bench
+bench: $(VENV)/.built $(CPP_BUILD)/.built
+	python -m benchmarks --report benchmarks
 
 lint: $(VENV)/.built
 	ruff check .

@@ -1,0 +1,103 @@
+"""The kernel and the read probe, from the library of bench.h, which times them itself."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contestant import Contestant, Unsupported
+from benchmarks.paging import paged, shuffled_table
+from benchmarks.ring import Array, Ring, copies
+
+LIBRARY = Path("build/cpp/benchmarks/libifa_bench.so")
+
+_DTYPE_CODES = {"fp32": 0, "fp16": 1, "bf16": 2}  # as in kernels/cpu/decode_attention.h
+
+
+class _Call(ctypes.Structure):
+    """IfaBenchCall of bench.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("dtype", "batch", "query_heads", "kv_heads", "kv_length", "head_size")),
+        ("block_size", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("block_table", "query", "key", "value", "output")),
+        ("threads", ctypes.c_int64),
+        ("isa", ctypes.c_char_p),
+    )
+
+
+@functools.cache
+def load(path: Path = LIBRARY) -> ctypes.CDLL:
+    """The library; FileNotFoundError with a sentence when it was not built."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--library is '{path}', which is not there; `make bench` builds it.")
+    library = ctypes.CDLL(str(path.absolute()))
+    library.ifa_bench_attend.argtypes = [ctypes.POINTER(_Call)]
+    library.ifa_bench_attend.restype = ctypes.c_double
+    library.ifa_bench_read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *(ctypes.c_int64,) * 3]
+    library.ifa_bench_read.restype = ctypes.c_double
+    library.ifa_bench_best_isa.restype = ctypes.c_char_p
+    library.ifa_bench_error.restype = ctypes.c_char_p
+    return library
+
+
+def best_isa(library: ctypes.CDLL) -> str:
+    """The instruction set that the kernel uses unless told otherwise."""
+    return library.ifa_bench_best_isa().decode()
+
+
+class Kernel(Contestant):
+    """Ours. With a block size on a cache that is paged, its blocks in random order."""
+
+    def __init__(self, library: ctypes.CDLL, ring: Ring, threads: int, isa: str | None, block_size: int = 0) -> None:
+        self._library, self._query = library, ring.query
+        self._output = np.empty_like(ring.query)
+        self._keys, self._values = ring.keys, ring.values
+        shape = ring.case.shape
+        self._table = None
+        if block_size > 0:
+            if shape.kv_length % block_size != 0:
+                raise Unsupported(f"{block_size} does not divide S")
+            self._table = shuffled_table(shape, block_size)
+            self._keys, self._values = (
+                copies(paged(arrays[0], self._table, block_size), len(ring)) for arrays in (ring.keys, ring.values)
+            )
+        self._call = _Call(
+            dtype=_DTYPE_CODES[ring.case.dtype],
+            **shape._asdict(),
+            block_size=block_size,
+            block_table=None if self._table is None else self._table.ctypes.data,
+            query=self._query.ctypes.data,
+            output=self._output.ctypes.data,
+            threads=threads,
+            isa=isa.encode() if isa else None,
+        )
+
+    def run(self, slot: int) -> float:
+        """Microseconds; ValueError when the kernel refuses the call."""
+        self._call.key, self._call.value = self._keys[slot].ctypes.data, self._values[slot].ctypes.data
+        microseconds = self._library.ifa_bench_attend(ctypes.byref(self._call))
+        if microseconds < 0:
+            raise ValueError(self._library.ifa_bench_error().decode())
+        return microseconds
+
+    def output(self) -> Array:
+        """Of the last run."""
+        return self._output
+
+
+class ReadProbe(Contestant):
+    """Reads K and V once, as fast as plain loads can: the limit."""
+
+    def __init__(self, library: ctypes.CDLL, ring: Ring, threads: int, streams: int) -> None:
+        self._library, self._ring, self._threads, self._streams = library, ring, threads, streams
+
+    def run(self, slot: int) -> float:
+        """Microseconds."""
+        key, value = self._ring.keys[slot], self._ring.values[slot]
+        return self._library.ifa_bench_read(
+            key.ctypes.data, value.ctypes.data, key.nbytes, self._threads, self._streams
+        )

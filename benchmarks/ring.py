@@ -1,0 +1,73 @@
+"""Keys and values of several calls, used in turn, so that every call finds its own in memory and not in a cache."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.case import DTYPES, Case
+
+Array = NDArray[np.generic]
+
+_COLD_BYTES = 256 << 20
+"""Passes between two uses of a buffer, at least; and more than twice the last-level cache."""
+
+
+class Ring:
+    """The slots of one case, all with the same numbers, and a query.
+
+    Attributes:
+        case: What it is for.
+        query: (B, N, D).
+        keys: One (B, kvN, S, D) for each slot.
+        values: Like ``keys``.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        dtype = DTYPES[case.dtype]
+        random = np.random.default_rng(0)
+        self.query = _numbers(random, case.shape.query).astype(dtype)
+        key, value = (_numbers(random, case.shape.cache).astype(dtype) for _ in range(2))
+        self.keys, self.values = (copies(array, _slot_count(case)) for array in (key, value))
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def next(self) -> int:
+        """The slot that was not used for longest."""
+        self._next = (self._next + 1) % len(self)
+        return self._next
+
+
+def copies(array: Array, count: int) -> list[Array]:
+    """As many copies, each from the start of a page, all in pages of the system's ordinary size.
+
+    NumPy asks for huge pages for a large array; what is compared must lie in memory of the same kind.
+    """
+    stride = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, stride * count)
+    made: list[Array] = [np.ndarray(array.shape, array.dtype, memory, i * stride) for i in range(count)]
+    for copy in made:
+        copy[...] = array
+    return made
+
+
+def last_level_cache() -> int:
+    """Bytes of it; 0 where the system does not say."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max((int(size.read_text().strip().rstrip("K")) << 10 for size in sizes), default=0)
+
+
+def _numbers(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return random.standard_normal(shape, np.float32)
+
+
+def _slot_count(case: Case) -> int:
+    """How many slots keep a call cold."""
+    cold = max(_COLD_BYTES, 2 * last_level_cache() + (1 << 20))
+    return 1 + -(-cold // case.kv_bytes)

@@ -1,0 +1,141 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.case import Case, Shape, parse_shape
+from benchmarks.contestant import Peer
+from benchmarks.measure import Settings, measure
+from benchmarks.native import load
+from benchmarks.results import Results
+from benchmarks.ring import Ring
+from ifa_fusion import reference
+
+SHAPE = "1,4,2,256,64"
+README = "before\n<!-- the run: written by make bench -->\nold\n<!-- end of the run -->\nafter\n"
+
+
+def table_rows(markdown):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if "|" in line]
+    headings, rows = lines[0], [line for line in lines if re.match(r"\d+,", line[0])]
+    return [dict(zip(headings, row, strict=True)) for row in rows]
+
+
+def test_a_run_writes_the_same_figures_as_json_markdown_and_into_the_readme(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    options = ["--shape", SHAPE, "--dtype", "fp16", "--rounds", "2", "--no-peers", "--threads", "1", "2"]
+    command = [sys.executable, "-m", "benchmarks", *options, "--json", tmp_path / "a.json", "--report", tmp_path]
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    text = (tmp_path / "results/cpu.json").read_text()
+    assert text == (tmp_path / "a.json").read_text()
+    document = json.loads(text)
+    markdown = (tmp_path / "results/cpu.md").read_text()
+    found = table_rows(markdown)
+    assert [row["threads"] for row in document["results"]] == [1, 2]
+    assert len(found) == 2
+    for shown, row in zip(found, document["results"], strict=True):
+        assert shown["B,N,kvN,S,D"] == SHAPE
+        assert float(shown["median us"]) == pytest.approx(row["median_us"], abs=0.051)
+        assert float(shown["% of limit"]) == pytest.approx(row["percent"], abs=0.51)
+        assert row["kv_gbps"] == pytest.approx(2 * 2 * 256 * 64 * 2 / row["median_us"] / 1e3)
+        assert shown["paged 64"].endswith(f"({row['others']['paged 64']['ratio']:.2f} x)")
+    assert (tmp_path / "README.md").read_text().startswith("before\n")
+    assert (tmp_path / "README.md").read_text().endswith("after\n")
+    assert markdown in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "results/cpu.png").read_bytes().startswith(b"\x89PNG")
+    assert Results.from_json(text).to_json() == text
+
+
+class Exact(Peer):
+    """Computes with the reference."""
+
+    name = "exact"
+    package = "numpy"
+    dtypes = frozenset({"fp32"})
+
+    def __init__(self, ring, threads):
+        self.ring = ring
+
+    def attend(self, slot):
+        self.result = reference.incre_flash_attention(
+            self.ring.query[:, :, None],
+            self.ring.keys[slot],
+            self.ring.values[slot],
+            num_heads=4,
+            num_key_value_heads=2,
+            input_layout="BNSD",
+            scale_value=64**-0.5,
+        )
+
+    def output(self):
+        return self.result
+
+
+class Wrong(Exact):
+    name = "wrong"
+
+    def output(self):
+        return np.roll(self.result, 1, axis=1)
+
+
+class Broken(Exact):
+    name = "broken"
+
+    def attend(self, slot):
+        raise RuntimeError("no such kernel\nmore")
+
+
+class Other(Exact):
+    name = "other"
+    dtypes = frozenset()
+
+
+class Missing(Exact):
+    name = "missing"
+    package = "a-package-that-nobody-installs"
+
+
+def test_only_peers_that_compute_the_same_are_timed():
+    peers = (Exact, Wrong, Broken, Other, Missing)
+    row = measure(load(), Case(parse_shape(SHAPE), "fp32"), Settings(threads=1, rounds=1, block_size=48), peers)
+    assert list(row.others) == ["exact"]
+    assert row.others["exact"].ratio == pytest.approx(row.others["exact"].median_us / row.median_us)
+    assert row.absent.pop("wrong").startswith("ArithmeticError: off by ")
+    assert row.absent == {
+        "paged 48": "48 does not divide S",
+        "broken": "RuntimeError: no such kernel",
+        "other": "no fp32",
+        "missing": "not installed",
+    }
+
+
+def test_the_process_may_use_the_same_cpus_after_a_measurement():
+    before = os.sched_getaffinity(0)
+    measure(load(), Case(Shape(1, 1, 1, 512, 64), "bf16"), Settings(threads=1, rounds=1, block_size=64), ())
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_ring_passes_enough_memory_between_two_uses_of_a_slot():
+    ring = Ring(Case(Shape(1, 4, 4, 2048, 64), "fp32"))
+    assert (len(ring) - 1) * (ring.keys[0].nbytes + ring.values[0].nbytes) >= 256 << 20
+    assert sorted(ring.next() for _ in range(len(ring))) == list(range(len(ring)))
+    starts = {array.ctypes.data for array in (*ring.keys, *ring.values)}
+    assert len(starts) == 2 * len(ring)
+    assert all(start % 4096 == 0 for start in starts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shape", "1,4,3,16,8"], "--shape is '1,4,3,16,8'; it must be B,N,kvN,S,D"),
+        (["--library", "nowhere.so"], "--library is 'nowhere.so', which is not there"),
+    ],
+)
+def test_bad_usage_is_one_sentence(arguments, said, capsys):
+    assert main(["--threads", "1", *arguments]) == 2
+    assert said in capsys.readouterr().err
