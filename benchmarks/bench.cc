@@ -33,7 +33,8 @@ InstructionSet InstructionSetOf(const std::string &name) {
 
 DecodeAttentionArgs ArgsOf(const IfaBenchCall &call) {
   DecodeAttentionArgs args;
-  args.dtype = args.kv_dtype = args.output_dtype = static_cast<DataType>(call.dtype);
+  args.dtype = args.output_dtype = static_cast<DataType>(call.dtype);
+  args.kv_dtype = static_cast<DataType>(call.kv_dtype);
   args.batch = call.batch;
   args.query_heads = call.query_heads;
   args.kv_heads = call.kv_heads;
@@ -43,6 +44,7 @@ DecodeAttentionArgs ArgsOf(const IfaBenchCall &call) {
   args.query = call.query;
   args.key = call.key;
   args.value = call.value;
+  args.antiquant_scale = call.antiquant_scale;
   args.output = call.output;
   args.query_strides = args.output_strides = {call.query_heads * call.head_size, call.head_size, 0};
   int64_t rows = call.kv_length;  // of a head, before the next head starts

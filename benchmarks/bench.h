@@ -10,14 +10,16 @@ extern "C" {
 
 /// Decode attention over contiguous tensors; B, N, kvN, S and D as in DecodeAttentionArgs.
 struct IfaBenchCall {
-  int64_t dtype;  ///< an ifa::cpu::DataType
+  int64_t dtype;     ///< of query and output, an ifa::cpu::DataType
+  int64_t kv_dtype;  ///< of key and value: `dtype`, or kInt8
   int64_t batch, query_heads, kv_heads, kv_length, head_size;
-  int64_t block_size;          ///< of a paged cache, a divisor of S; or 0
-  const int32_t *block_table;  ///< (B, S / block_size) in a paged cache
-  const void *query;           ///< (B, N, D)
-  const void *key;             ///< (B, kvN, S, D); paged: (B * S / block_size, kvN, block_size, D)
-  const void *value;           ///< like `key`
-  void *output;                ///< (B, N, D)
+  int64_t block_size;           ///< of a paged cache, a divisor of S; or 0
+  const int32_t *block_table;   ///< (B, S / block_size) in a paged cache
+  const void *query;            ///< (B, N, D)
+  const void *key;              ///< (B, kvN, S, D); paged: (B * S / block_size, kvN, block_size, D)
+  const void *value;            ///< like `key`
+  const void *antiquant_scale;  ///< (2, kvN, D) of `dtype`, for an int8 cache
+  void *output;                 ///< (B, N, D)
   int64_t threads;
   const char *isa;  ///< the name of an instruction set; null: the best
 };

@@ -11,8 +11,9 @@ DTYPES: dict[str, np.dtype] = {
     "fp16": np.dtype(np.float16),
     "bf16": np.dtype(ml_dtypes.bfloat16),
     "fp32": np.dtype(np.float32),
+    "int8": np.dtype(np.int8),
 }
-"""The types of query, key, value and output, by the names used in tables."""
+"""The types of key and value, by the names used in tables."""
 
 
 class Shape(NamedTuple):
@@ -53,6 +54,11 @@ class Case(NamedTuple):
 
     shape: Shape
     dtype: str
+
+    @property
+    def query_dtype(self) -> np.dtype:
+        """Of query and output: that of the cache; beside an int8 cache fp16."""
+        return DTYPES["fp16" if self.dtype == "int8" else self.dtype]
 
     @property
     def kv_bytes(self) -> int:

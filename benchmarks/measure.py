@@ -94,6 +94,7 @@ def _expected(ring: Ring) -> Float64:
         ring.query[:, :, None],
         ring.keys[0],
         ring.values[0],
+        antiquant_scale=ring.scales,
         num_heads=shape.query_heads,
         num_key_value_heads=shape.kv_heads,
         input_layout="BNSD",

@@ -8,22 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.case import DTYPES, Shape
 from benchmarks.contestant import Contestant, Unsupported
 from benchmarks.paging import paged, shuffled_table
 from benchmarks.ring import Array, Ring, copies
 
 LIBRARY = Path("build/cpp/benchmarks/libifa_bench.so")
 
-_DTYPE_CODES = {"fp32": 0, "fp16": 1, "bf16": 2}  # as in kernels/cpu/decode_attention.h
+# As in kernels/cpu/decode_attention.h.
+_CODES = {DTYPES[name]: code for code, name in enumerate(("fp32", "fp16", "bf16", "int8"))}
 
 
 class _Call(ctypes.Structure):
     """IfaBenchCall of bench.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("dtype", "batch", "query_heads", "kv_heads", "kv_length", "head_size")),
+        *((name, ctypes.c_int64) for name in ("dtype", "kv_dtype", *Shape._fields)),
         ("block_size", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("block_table", "query", "key", "value", "output")),
+        *((name, ctypes.c_void_p) for name in ("block_table", "query", "key", "value", "antiquant_scale", "output")),
         ("threads", ctypes.c_int64),
         ("isa", ctypes.c_char_p),
     )
@@ -66,11 +68,13 @@ class Kernel(Contestant):
                 copies(paged(arrays[0], self._table, block_size), len(ring)) for arrays in (ring.keys, ring.values)
             )
         self._call = _Call(
-            dtype=_DTYPE_CODES[ring.case.dtype],
+            dtype=_CODES[ring.query.dtype],
+            kv_dtype=_CODES[ring.keys[0].dtype],
             **shape._asdict(),
             block_size=block_size,
             block_table=None if self._table is None else self._table.ctypes.data,
             query=self._query.ctypes.data,
+            antiquant_scale=None if ring.scales is None else ring.scales.ctypes.data,
             output=self._output.ctypes.data,
             threads=threads,
             isa=isa.encode() if isa else None,

@@ -22,21 +22,35 @@ class Ring:
     Attributes:
         case: What it is for.
         query: (B, N, D).
+        scales: Of an int8 cache (2, kvN, D), for each channel of key and value, in the type of the query; else None.
         keys: One (B, kvN, S, D) for each slot.
         values: Like ``keys``.
     """
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        dtype = DTYPES[case.dtype]
         random = np.random.default_rng(0)
-        self.query = _numbers(random, case.shape.query).astype(dtype)
-        key, value = (_numbers(random, case.shape.cache).astype(dtype) for _ in range(2))
+        self.query = _numbers(random, case.shape.query).astype(case.query_dtype)
+        key, value = (_numbers(random, case.shape.cache) for _ in range(2))
+        self.scales: Array | None = None
+        if case.dtype == "int8":
+            steps = random.uniform(20, 40, (2, case.shape.kv_heads, case.shape.head_size))  # of the numbers' deviation
+            key, value = (np.clip(np.rint(numbers * 32), -127, 127) for numbers in (key, value))
+            self.scales = (1 / steps).astype(case.query_dtype)
+        key, value = (numbers.astype(DTYPES[case.dtype]) for numbers in (key, value))
         self.keys, self.values = (copies(array, _slot_count(case)) for array in (key, value))
         self._next = 0
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def floats(self) -> list[NDArray[np.float32]]:
+        """Key and value of every slot as the numbers they stand for, each (B, kvN, S, D)."""
+        floats = [arrays[0].astype(np.float32) for arrays in (self.keys, self.values)]
+        if self.scales is not None:
+            for array, scale in zip(floats, self.scales, strict=True):
+                array *= scale[:, None]
+        return floats
 
     def next(self) -> int:
         """The slot that was not used for longest."""

@@ -6,56 +6,77 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
-from benchmarks.case import Shape
 from benchmarks.contestant import Peer
 from benchmarks.ring import Array, Ring
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_ELEMENTS = {"fp16": TensorProto.FLOAT16, "fp32": TensorProto.FLOAT}
-
 
 class OnnxRuntimeGqa(Peer):
-    """Past and present share their memory, as in onnxruntime's own generation: a step writes its one position."""
+    """Past and present share their memory, as in onnxruntime's own generation: a step writes its one position.
+
+    Beside an int8 cache, with its scale for each channel, all else must be fp32.
+    """
 
     name: ClassVar = "onnxruntime GQA"
     package: ClassVar = "onnxruntime"
-    dtypes: ClassVar = frozenset(_ELEMENTS)
+    dtypes: ClassVar = frozenset({"fp16", "fp32", "int8"})
 
     def __init__(self, ring: Ring, threads: int) -> None:
         import onnxruntime
 
         shape = ring.case.shape
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        model = _model(shape, _ELEMENTS[ring.case.dtype])
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._output = np.empty((shape.batch, 1, shape.query_heads * shape.head_size), ring.query.dtype)
-        self._feeds = {
-            "query": ring.query.reshape(self._output.shape),
+        dtype = np.dtype(np.float32) if ring.scales is not None else ring.query.dtype
+        self._output = np.empty((shape.batch, 1, shape.query_heads * shape.head_size), dtype)
+        newest = [array[:, :, -1].astype(dtype).reshape(shape.batch, 1, -1) for array in ring.floats()]
+        self._inputs: dict[str, Array] = {
+            "query": ring.query.astype(dtype).reshape(self._output.shape),
+            "key": newest[0],
+            "value": newest[1],
+            "past_key": ring.keys[0],
+            "past_value": ring.values[0],
             "past_lengths": np.full(shape.batch, shape.kv_length - 1, np.int32),
             "length": np.array([shape.kv_length], np.int32),
         }
-        self._last = [self._last_position(arrays) for arrays in (ring.keys, ring.values)]
-        self._bindings = [self._binding(ring, slot) for slot in range(len(ring))]
+        if ring.scales is not None:
+            scales = ring.scales.astype(np.float32).reshape(2, 1, shape.kv_heads, 1, shape.head_size)
+            self._inputs |= {"key_scale": scales[0], "value_scale": scales[1]}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        model = self._model(ring).SerializeToString()
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._bindings = [self._binding(*cache) for cache in zip(ring.keys, ring.values, strict=True)]
 
-    def _last_position(self, arrays: list[Array]) -> Array:
-        """The newest token's (B, 1, kvN * D); the same in every slot."""
-        last = arrays[0][:, :, -1]
-        return np.ascontiguousarray(last).reshape(len(last), 1, -1)
+    def _outputs(self, key: Array, value: Array) -> dict[str, Array]:
+        return {"output": self._output, "present_key": key, "present_value": value}
 
-    def _binding(self, ring: Ring, slot: int) -> onnxruntime.IOBinding:
+    def _model(self, ring: Ring) -> onnx.ModelProto:
+        inputs, outputs = self._inputs, self._outputs(ring.keys[0], ring.values[0])
+        shape = ring.case.shape
+        attributes: dict[str, object] = {"num_heads": shape.query_heads, "kv_num_heads": shape.kv_heads}
+        names = list(inputs)
+        if ring.scales is not None:
+            names[7:7] = [""] * 5  # inputs of other features
+            attributes |= {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+        node = helper.make_node(
+            "GroupQueryAttention",
+            names,
+            list(outputs),
+            domain="com.microsoft",
+            scale=ring.case.shape.scale,
+            **attributes,
+        )
+        graph = helper.make_graph([node], "decode", _described(inputs), _described(outputs))
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+    def _binding(self, key: Array, value: Array) -> onnxruntime.IOBinding:
         binding = self._session.io_binding()
-        key, value = ring.keys[slot], ring.values[slot]
-        inputs = {**self._feeds, "key": self._last[0], "value": self._last[1], "past_key": key, "past_value": value}
-        outputs = {"output": self._output, "present_key": key, "present_value": value}
-        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+        inputs = self._inputs | {"past_key": key, "past_value": value}
+        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, self._outputs(key, value))):
             for name, array in arrays.items():
                 bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return binding
@@ -67,28 +88,8 @@ class OnnxRuntimeGqa(Peer):
         return self._output
 
 
-def _model(shape: Shape, element: int) -> onnx.ModelProto:
-    newest = (shape.batch, 1, shape.kv_heads * shape.head_size)
-    query = (shape.batch, 1, shape.query_heads * shape.head_size)
-    inputs = {
-        "query": (element, query),
-        "key": (element, newest),
-        "value": (element, newest),
-        "past_key": (element, shape.cache),
-        "past_value": (element, shape.cache),
-        "past_lengths": (TensorProto.INT32, (shape.batch,)),
-        "length": (TensorProto.INT32, (1,)),
-    }
-    outputs = {"output": query, "present_key": shape.cache, "present_value": shape.cache}
-    node = helper.make_node(
-        "GroupQueryAttention", list(inputs), list(outputs), domain="com.microsoft",
-        num_heads=shape.query_heads, kv_num_heads=shape.kv_heads, scale=shape.scale,
-    )  # fmt: skip
-    graph = helper.make_graph(
-        [node],
-        "decode",
-        [helper.make_tensor_value_info(name, *of) for name, of in inputs.items()],
-        [helper.make_tensor_value_info(name, element, of) for name, of in outputs.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+def _described(arrays: dict[str, Array]) -> list[onnx.ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in arrays.items()
+    ]

@@ -13,7 +13,7 @@ from benchmarks.ring import Array, Ring
 if TYPE_CHECKING:
     import openvino
 
-_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32"}
+_PRECISIONS = {"fp16": "f16", "bf16": "bf16", "fp32": "f32", "int8": "u8"}
 
 
 class OpenVinoStateful(Peer):
@@ -27,28 +27,28 @@ class OpenVinoStateful(Peer):
         import openvino
 
         shape = ring.case.shape
-        precision = _PRECISIONS[ring.case.dtype]
         options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "KV_CACHE_PRECISION": precision,
-            "INFERENCE_PRECISION_HINT": precision,
+            "KV_CACHE_PRECISION": _PRECISIONS[ring.case.dtype],
+            "INFERENCE_PRECISION_HINT": "f16" if ring.case.dtype == "int8" else _PRECISIONS[ring.case.dtype],
         }
         compiled = openvino.Core().compile_model(_model(shape), "CPU", options)
-        newest = (array[0][:, :, -1:].astype(np.float32) for array in (ring.keys, ring.values))
+        floats = dict(zip(("key", "value"), ring.floats(), strict=True))
+        past = {name: np.ascontiguousarray(array[:, :, :-1]) for name, array in floats.items()}
+        newest = (np.ascontiguousarray(array[:, :, -1:]) for array in floats.values())
         self._inputs = [ring.query.astype(np.float32)[:, :, None], *newest, np.arange(shape.batch, dtype=np.int32)]
-        self._requests = [self._request(compiled, ring, slot) for slot in range(len(ring))]
+        self._requests = [self._request(compiled, past) for _ in range(len(ring))]
 
-    def _request(self, compiled: openvino.CompiledModel, ring: Ring, slot: int) -> openvino.InferRequest:
+    def _request(self, compiled: openvino.CompiledModel, past: dict[str, Array]) -> openvino.InferRequest:
         """A request whose state holds all positions but the newest."""
         import openvino
 
         request = compiled.create_infer_request()
         for index, array in enumerate(self._inputs):
             request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
-        past = {"key": ring.keys[slot], "value": ring.values[slot]}
         for state in request.query_state():
-            state.state = openvino.Tensor(past[state.name][:, :, :-1].astype(np.float32))
+            state.state = openvino.Tensor(past[state.name])
         return request
 
     def attend(self, slot: int) -> None:

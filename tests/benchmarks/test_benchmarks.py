@@ -51,6 +51,19 @@ def test_a_run_writes_the_same_figures_as_json_markdown_and_into_the_readme(tmp_
     assert Results.from_json(text).to_json() == text
 
 
+def test_every_peer_is_timed_or_said_to_be_absent(tmp_path):
+    options = ["--shape", SHAPE, "--dtype", "fp16", "--rounds", "1", "--threads", "1", "--json", tmp_path / "a.json"]
+    subprocess.run([sys.executable, "-m", "benchmarks", *options], check=True, stdout=subprocess.PIPE)
+    text = (tmp_path / "a.json").read_text()
+    document = json.loads(text)
+    (row,) = document["results"]
+    assert document["peers"]["MindSpore unfused"] == "2.10.0"
+    for name, version in document["peers"].items():
+        assert (name in row["others"]) == (version is not None)
+        assert version is not None or row["absent"][name] == "not installed"
+        assert f"{name} {version or 'not installed'}" in Results.from_json(text).to_markdown()
+
+
 class Exact(Peer):
     """Computes with the reference."""
 
@@ -112,6 +125,17 @@ def test_only_peers_that_compute_the_same_are_timed():
         "other": "no fp32",
         "missing": "not installed",
     }
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "int8"])
+def test_the_kernel_is_checked_in_every_type(dtype, monkeypatch):
+    case = Case(parse_shape(SHAPE), dtype)
+    settings = Settings(threads=1, rounds=1, block_size=64)
+    assert "paged 64" in measure(load(), case, settings, ()).others
+    right = reference.incre_flash_attention
+    monkeypatch.setattr(reference, "incre_flash_attention", lambda *args, **options: 1.05 * right(*args, **options))
+    with pytest.raises(ArithmeticError, match="off by"):
+        measure(load(), case, settings, ())
 
 
 def test_the_process_may_use_the_same_cpus_after_a_measurement():
