@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.case import Case
 from benchmarks.contestant import Contestant, Peer, Unsupported
-from benchmarks.native import Kernel, ReadProbe
+from benchmarks.native import Kernel, ReadProbe, WarmKernel
 from benchmarks.pinning import Pinning
 from benchmarks.results import Other, Row
 from benchmarks.ring import Ring
@@ -52,14 +52,17 @@ def measure(library: ctypes.CDLL, case: Case, settings: Settings, peers: Sequenc
         f"paged {settings.block_size}": partial(ours, settings.block_size)
     }
     entrants |= {peer.name: partial(_made, peer, ring, settings.threads) for peer in peers}
-    others: dict[str, Contestant] = {}
     absent: dict[str, str] = {}
     with Pinning(settings.threads) as pinning:
-        kernel = _checked(ours(), expected)
+        kernel = ours()
+        _check(kernel, expected)
+        others: dict[str, Contestant] = {"warm": WarmKernel(kernel)}
         pinning.pin_new_threads()
         for name, make in entrants.items():
             try:
-                others[name] = _checked(make(), expected)
+                entrant = make()
+                _check(entrant, expected)
+                others[name] = entrant
             except Unsupported as reason:
                 absent[name] = str(reason)
             except Exception as failure:  # whatever goes wrong in a peer must not cost the other rows
@@ -79,13 +82,12 @@ def _made(peer: type[Peer], ring: Ring, threads: int) -> Peer:
     return peer(ring, threads)
 
 
-def _checked(contestant: Kernel | Peer, expected: Float64) -> Contestant:
+def _check(contestant: Kernel | Peer, expected: Float64) -> None:
     contestant.run(0)
     output = np.asarray(contestant.output()).astype(np.float64).reshape(expected.shape)
     error = np.linalg.norm(output - expected) / np.linalg.norm(expected)
     if not error < _TOLERANCE:
         raise ArithmeticError(f"off by {error:.1%} of the output's norm")
-    return contestant
 
 
 def _expected(ring: Ring) -> Float64:

@@ -93,6 +93,18 @@ class Kernel(Contestant):
         return self._output
 
 
+class WarmKernel(Contestant):
+    """The kernel on a slot that it has read just before: what a call costs besides memory, where a slot is small."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def run(self, slot: int) -> float:
+        """Microseconds of the second of two calls."""
+        self._kernel.run(slot)
+        return self._kernel.run(slot)
+
+
 class ReadProbe(Contestant):
     """Reads K and V once, as fast as plain loads can: the limit."""
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.results import Results, Row
 
-_BAR = 0.26  # inches, of height
+_BAR_HEIGHT, _PANEL_WIDTH = 0.15, 3.0  # inches
 
 Colour = tuple[float, float, float, float]
 
@@ -21,35 +21,36 @@ def draw(results: Results, path: Path) -> None:
     threads = max(row.threads for row in results.rows)
     rows = [row for row in results.rows if row.threads == threads]
     dtypes = list(dict.fromkeys(row.dtype for row in rows))
-    names = ["ifa_fusion", *dict.fromkeys(name for row in rows for name in row.others)]
+    names = ["ifa_fusion", *(name for name in results.peers if any(name in row.others for row in rows))]
     colours = {name: matplotlib.colormaps["tab10"](i) for i, name in enumerate(names)}
-    tallest = max(sum(row.dtype == dtype for row in rows) for dtype in dtypes)
-    figure = Figure(figsize=(4.2 * len(dtypes) + 1.6, _BAR * tallest * (len(names) + 1) + 1.6), layout="constrained")
-    panels = figure.subplots(1, len(dtypes), squeeze=False, sharex=True)[0]
+    bars = len(rows) // len(dtypes) * (len(names) + 1)
+    size = (_PANEL_WIDTH * len(dtypes) + 2, _BAR_HEIGHT * bars + 2)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(dtypes), squeeze=False, sharey=True)[0]
     for panel, dtype in zip(panels, dtypes, strict=True):
-        _panel(panel, [row for row in rows if row.dtype == dtype], names, colours)
-        panel.set_title(dtype)
-    handles = [Patch(color=colours[name], label=name) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
-    figure.suptitle(f"Decode attention, percent of read bandwidth, {threads} threads\n{results.machine}", fontsize=11)
-    figure.savefig(path, dpi=110)
+        _draw_panel(panel, [row for row in rows if row.dtype == dtype], colours)
+        panel.set_title(dtype, fontsize=10)
+    panels[0].set_ylabel("B,N,kvN,S,D")
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(dtypes), frameon=False, fontsize=8)
+    figure.suptitle(f"Percent of read bandwidth, {threads} threads", fontsize=11)
+    figure.savefig(path, dpi=120)
 
 
-def _panel(panel: Axes, rows: list[Row], names: list[str], colours: dict[str, Colour]) -> None:
-    group = len(names) + 1  # bars and a gap
+def _draw_panel(panel: Axes, rows: list[Row], colours: dict[str, Colour]) -> None:
+    group = len(colours) + 1  # the bars of a shape, and a gap
     for i, row in enumerate(rows):
-        for j, name in enumerate(names):
-            percent = row.percent if name == names[0] else None
-            if name in row.others:
-                percent = row.percent / row.others[name].ratio
-            if percent is None:
-                continue
-            panel.barh(i * group + j, percent, height=0.85, color=colours[name])
-            panel.text(percent + 1, i * group + j, f"{percent:.0f}", va="center", fontsize=7)
-    panel.set_yticks(
-        [i * group + (group - 2) / 2 for i in range(len(rows))], [str(row.shape) for row in rows], fontsize=8
-    )
+        ratios = {name: other.ratio for name, other in row.others.items()}
+        for j, (name, colour) in enumerate(colours.items()):
+            ratio = 1.0 if j == 0 else ratios.get(name)
+            if ratio is not None:
+                percent = row.percent / ratio
+                panel.barh(i * group + j, percent, height=0.85, color=colour)
+                panel.text(percent + 1, i * group + j, f"{percent:.0f}", va="center", fontsize=6, clip_on=True)
+    middles = [i * group + (group - 2) / 2 for i in range(len(rows))]
+    panel.set_yticks(middles, [str(row.shape) for row in rows], fontsize=8)
     panel.set_ylim(len(rows) * group - 1, -1)
-    panel.set_xlim(0, 112)
+    panel.set_xlim(0, 110)
+    panel.tick_params(axis="x", labelsize=8)
     panel.axvline(100, color="0.4", linewidth=0.8, linestyle=":")
     panel.spines[["top", "right"]].set_visible(False)
