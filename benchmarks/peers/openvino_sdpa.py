@@ -34,21 +34,30 @@ class OpenVinoStateful(Peer):
             "INFERENCE_PRECISION_HINT": "f16" if ring.case.dtype == "int8" else _PRECISIONS[ring.case.dtype],
         }
         compiled = openvino.Core().compile_model(_model(shape), "CPU", options)
-        floats = dict(zip(("key", "value"), ring.floats(), strict=True))
-        past = {name: np.ascontiguousarray(array[:, :, :-1]) for name, array in floats.items()}
-        newest = (np.ascontiguousarray(array[:, :, -1:]) for array in floats.values())
-        self._inputs = [ring.query.astype(np.float32)[:, :, None], *newest, np.arange(shape.batch, dtype=np.int32)]
+        key, value = ring.floats()
+        query, beam = ring.query.astype(np.float32)[:, :, None], np.arange(shape.batch, dtype=np.int32)
+        self._steps = [
+            [query, *(np.ascontiguousarray(array[:, :, position, None]) for array in (key, value)), beam]
+            for position in (-2, -1)
+        ]
+        past = {name: np.ascontiguousarray(a[:, :, :-2]) for name, a in (("key", key), ("value", value))}
         self._requests = [self._request(compiled, past) for _ in range(len(ring))]
 
     def _request(self, compiled: openvino.CompiledModel, past: dict[str, Array]) -> openvino.InferRequest:
-        """A request whose state holds all positions but the newest."""
+        """A request whose state holds all positions but the newest, which its inputs hold.
+
+        The step before the newest is made here, because the first one after a state was set moves it all, to have
+        room to grow.
+        """
         import openvino
 
         request = compiled.create_infer_request()
-        for index, array in enumerate(self._inputs):
-            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
         for state in request.query_state():
             state.state = openvino.Tensor(past[state.name])
+        before, newest = self._steps
+        request.infer(before)
+        for index, array in enumerate(newest):
+            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
         return request
 
     def attend(self, slot: int) -> None:
