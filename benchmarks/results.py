@@ -51,7 +51,7 @@ class Row:
     def __str__(self) -> str:
         others = "".join(f"  {name} {other.ratio:.2f} x" for name, other in self.others.items())
         return (
-            f"{self.shape!s:<20} {self.dtype:<5} {self.threads} threads {self.median_us:10.1f} us "
+            f"{self.shape!s:<20} {self.dtype:<5} {thread_count(self.threads):<9} {self.median_us:10.1f} us "
             f"{self.kv_gbps:6.2f} of {self.probe_gbps:6.2f} GB/s {self.percent:5.1f} %{others}"
         )
 
@@ -99,6 +99,11 @@ class Results:
         return "\n\n".join(line for line in lines if line) + "\n"
 
 
+def thread_count(threads: int) -> str:
+    """In words."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def machine() -> str:
     """Processor, CPUs, last-level cache and system of this machine."""
     information = Path("/proc/cpuinfo").read_text()
@@ -125,10 +130,7 @@ def _table(rows: list[Row]) -> str:
     for row in rows:
         figures = f"{row.median_us:.1f}", f"{row.kv_gbps:.1f}", f"{row.probe_gbps:.1f}", f"{row.percent:.0f}"
         lines.append([str(row.shape), row.dtype, *figures, *(_cell(row, name) for name in names)])
-    threads = rows[0].threads
-    return f"**{threads} thread{'s' if threads > 1 else ''}**\n\n" + "\n".join(
-        f"| {' | '.join(line)} |" for line in lines
-    )
+    return f"**{thread_count(rows[0].threads)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(row: Row, name: str) -> str:

@@ -3,15 +3,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from benchmarks import ring
 from benchmarks.__main__ import main
 from benchmarks.case import Case, Shape, parse_shape
 from benchmarks.contestant import Peer
 from benchmarks.measure import Settings, measure
 from benchmarks.native import load
+from benchmarks.pinning import Pinning
 from benchmarks.results import Results
 from benchmarks.ring import Ring
 from ifa_fusion import reference
@@ -113,11 +116,24 @@ class Missing(Exact):
     package = "a-package-that-nobody-installs"
 
 
-def test_only_peers_that_compute_the_same_are_timed():
+@pytest.fixture(autouse=True)
+def the_process_may_use_the_same_cpus_afterwards():
+    before = os.sched_getaffinity(0)
+    yield
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.fixture
+def few_slots(monkeypatch):
+    monkeypatch.setattr(ring, "_slot_count", lambda case: 3)
+
+
+def test_only_peers_that_compute_the_same_are_timed(few_slots):
     peers = (Exact, Wrong, Broken, Other, Missing)
     row = measure(load(), Case(parse_shape(SHAPE), "fp32"), Settings(threads=1, rounds=1, block_size=48), peers)
     assert list(row.others) == ["warm", "exact"]
     assert row.others["exact"].ratio == pytest.approx(row.others["exact"].median_us / row.median_us)
+    assert row.percent == pytest.approx(100 * row.kv_gbps / row.probe_gbps)
     assert row.absent.pop("wrong").startswith("ArithmeticError: off by ")
     assert row.absent == {
         "paged 48": "48 does not divide S",
@@ -128,8 +144,8 @@ def test_only_peers_that_compute_the_same_are_timed():
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "int8"])
-def test_the_kernel_is_checked_in_every_type(dtype, monkeypatch):
-    case = Case(parse_shape(SHAPE), dtype)
+def test_the_kernel_is_checked_in_every_type(dtype, few_slots, monkeypatch):
+    case = Case(Shape(2, 4, 2, 128, 64), dtype)
     settings = Settings(threads=1, rounds=1, block_size=64)
     assert "paged 64" in measure(load(), case, settings, ()).others
     right = reference.incre_flash_attention
@@ -138,18 +154,26 @@ def test_the_kernel_is_checked_in_every_type(dtype, monkeypatch):
         measure(load(), case, settings, ())
 
 
-def test_the_process_may_use_the_same_cpus_after_a_measurement():
-    before = os.sched_getaffinity(0)
-    measure(load(), Case(Shape(1, 1, 1, 512, 64), "bf16"), Settings(threads=1, rounds=1, block_size=64), ())
-    assert os.sched_getaffinity(0) == before
+def test_every_thread_has_a_cpu_of_its_own():
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    stop = threading.Event()
+    with Pinning(2) as pinning:
+        helper = threading.Thread(target=stop.wait)
+        helper.start()
+        pinning.pin_new_threads()
+        pinning.pin_this_thread()
+        pinned = os.sched_getaffinity(0), os.sched_getaffinity(helper.native_id)
+        stop.set()
+        helper.join()
+    assert pinned == ({cpus[0]}, {cpus[-1]})
 
 
 def test_a_ring_passes_enough_memory_between_two_uses_of_a_slot():
-    ring = Ring(Case(Shape(1, 4, 4, 2048, 64), "fp32"))
-    assert (len(ring) - 1) * (ring.keys[0].nbytes + ring.values[0].nbytes) >= 256 << 20
-    assert sorted(ring.next() for _ in range(len(ring))) == list(range(len(ring)))
-    starts = {array.ctypes.data for array in (*ring.keys, *ring.values)}
-    assert len(starts) == 2 * len(ring)
+    made = Ring(Case(Shape(1, 4, 4, 2048, 64), "fp32"))
+    assert (len(made) - 1) * (made.keys[0].nbytes + made.values[0].nbytes) >= 256 << 20
+    assert sorted(made.next() for _ in range(len(made))) == list(range(len(made)))
+    starts = {array.ctypes.data for array in (*made.keys, *made.values)}
+    assert len(starts) == 2 * len(made)
     assert all(start % 4096 == 0 for start in starts)
 
 
