@@ -89,7 +89,7 @@ class Results:
     def to_markdown(self) -> str:
         """One table for each number of threads."""
         tables = [_table([r for r in self.rows if r.threads == n]) for n in sorted({r.threads for r in self.rows})]
-        peers = ", ".join(f"{name} {version or 'not installed'}" for name, version in self.peers.items())
+        peers = "; ".join(f"{name} {version or 'not installed'}" for name, version in self.peers.items())
         lines = [
             f"Machine: {self.machine}. Kernel: {self.isa}. Medians of {self.rounds} rounds, cold caches.",
             f"Peers: {peers or 'not asked for'}.",

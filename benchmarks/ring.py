@@ -34,9 +34,9 @@ class Ring:
         key, value = (_numbers(random, case.shape.cache) for _ in range(2))
         self.scales: Array | None = None
         if case.dtype == "int8":
-            steps = random.uniform(20, 40, (2, case.shape.kv_heads, case.shape.head_size))  # of the numbers' deviation
             key, value = (np.clip(np.rint(numbers * 32), -127, 127) for numbers in (key, value))
-            self.scales = (1 / steps).astype(case.query_dtype)
+            channels = 2, case.shape.kv_heads, case.shape.head_size
+            self.scales = random.uniform(1 / 48, 1 / 24, channels).astype(case.query_dtype)
         key, value = (numbers.astype(DTYPES[case.dtype]) for numbers in (key, value))
         self.keys, self.values = (copies(array, _slot_count(case)) for array in (key, value))
         self._next = 0

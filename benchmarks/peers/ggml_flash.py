@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +30,8 @@ class GgmlFlash(Peer):
         shape = ring.case.shape
         ggml.ggml_cpu_init()
         size = ggml.ggml_graph_overhead() + 8 * ggml.ggml_tensor_overhead()
-        self._context = ggml.ggml_init(ggml.ggml_init_params(mem_size=size, mem_buffer=None, no_alloc=True))
+        context = ggml.ggml_init(ggml.ggml_init_params(mem_size=size, mem_buffer=None, no_alloc=True))
+        weakref.finalize(self, ggml.ggml_free, context)
         self._query = ring.query.astype(np.float32)
         self._output = np.empty(shape.query, np.float32)
         cache_type = getattr(ggml, _TYPES[ring.case.dtype])
@@ -37,16 +39,17 @@ class GgmlFlash(Peer):
         if ring.case.dtype == "int8":
             self._keys, self._values = (copies(_quantised(array, cache_type), len(ring)) for array in ring.floats())
         extents = shape.head_size, shape.kv_length, shape.kv_heads, shape.batch
-        tensor = functools.partial(ggml.ggml_new_tensor_4d, self._context)
+        tensor = functools.partial(ggml.ggml_new_tensor_4d, context)
         query = tensor(ggml.GGML_TYPE_F32, shape.head_size, 1, shape.query_heads, shape.batch)
         self._key, self._value = tensor(cache_type, *extents), tensor(cache_type, *extents)
-        result = ggml.ggml_flash_attn_ext(self._context, query, self._key, self._value, None, shape.scale, 0.0, 0.0)
+        result = ggml.ggml_flash_attn_ext(context, query, self._key, self._value, None, shape.scale, 0.0, 0.0)
         query.contents.data, result.contents.data = self._query.ctypes.data, self._output.ctypes.data
-        self._graph = ggml.ggml_new_graph(self._context)
+        self._graph = ggml.ggml_new_graph(context)
         ggml.ggml_build_forward_expand(self._graph, result)
         parameters = ggml.ggml_threadpool_params_default(threads)
-        self._pool = ggml.ggml_threadpool_new(ctypes.byref(parameters))
-        self._plan = ggml.ggml_graph_plan(self._graph, threads, self._pool)
+        pool = ggml.ggml_threadpool_new(ctypes.byref(parameters))
+        weakref.finalize(self, ggml.ggml_threadpool_free, pool)
+        self._plan = ggml.ggml_graph_plan(self._graph, threads, pool)
         self._work = np.empty(max(self._plan.work_size, 1), np.uint8)
         self._plan.work_data = self._work.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
@@ -57,10 +60,6 @@ class GgmlFlash(Peer):
 
     def output(self) -> Array:
         return self._output
-
-    def __del__(self) -> None:
-        self._ggml.ggml_threadpool_free(self._pool)
-        self._ggml.ggml_free(self._context)
 
 
 def _quantised(array: NDArray[np.float32], cache_type: int) -> NDArray[np.uint8]:
