@@ -80,12 +80,13 @@ double ifa_bench_attend(const IfaBenchCall *call) {
   }
 }
 
-double ifa_bench_read(const void *key, const void *value, int64_t bytes, int64_t threads, int64_t streams) {
+double ifa_bench_read(const void *key, const void *value, int64_t bytes, int64_t threads, int64_t pattern) {
   using namespace ifa::cpu::bench;
   volatile uint64_t keep = 0;  // what was read must be used, or the compiler need not read it
   const std::vector<Span> spans = {{static_cast<const std::byte *>(key), bytes},
                                    {static_cast<const std::byte *>(value), bytes}};
-  return Microseconds([&] { keep = ReadAll(spans, static_cast<int>(threads), static_cast<int>(streams)); });
+  return Microseconds(
+      [&] { keep = ReadAll(spans, static_cast<int>(threads), static_cast<ReadPattern>(pattern)); });
 }
 
 const char *ifa_bench_best_isa() { return InstructionSetName(ifa::cpu::BestInstructionSet()); }

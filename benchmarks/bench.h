@@ -28,10 +28,10 @@ struct IfaBenchCall {
 /// arguments were refused: ifa_bench_error() says why.
 IFA_BENCH_EXPORT double ifa_bench_attend(const IfaBenchCall *call);
 
-/// Reads `bytes` of key and as many of value, each thread at `streams` (1 or 4) places at a time. Returns
+/// Reads `bytes` of key and as many of value, in the ReadPattern of the number `pattern`, 0 to 2. Returns
 /// microseconds.
 IFA_BENCH_EXPORT double ifa_bench_read(const void *key, const void *value, int64_t bytes, int64_t threads,
-                                       int64_t streams);
+                                       int64_t pattern);
 
 /// The instruction set that is used when none is named.
 IFA_BENCH_EXPORT const char *ifa_bench_best_isa();

@@ -69,7 +69,9 @@ def measure(library: ctypes.CDLL, case: Case, settings: Settings, peers: Sequenc
                 absent[name] = f"{type(failure).__name__}: {failure}".splitlines()[0]
             pinning.pin_new_threads()
         pinning.pin_this_thread()
-        probes = {f"read {n}": ReadProbe(library, ring, settings.threads, n) for n in (1, 4)}
+        probes = {
+            name: ReadProbe(library, ring, settings.threads, number) for number, name in enumerate(ReadProbe.PATTERNS)
+        }
         times = _rounds(ring, {"kernel": kernel, **probes, **others}, settings.rounds)
     return _row(case, settings, times, list(probes), list(others), absent)
 

@@ -106,14 +106,17 @@ class WarmKernel(Contestant):
 
 
 class ReadProbe(Contestant):
-    """Reads K and V once, as fast as plain loads can: the limit."""
+    """Reads K and V once, as fast as loads and prefetches can: the limit."""
 
-    def __init__(self, library: ctypes.CDLL, ring: Ring, threads: int, streams: int) -> None:
-        self._library, self._ring, self._threads, self._streams = library, ring, threads, streams
+    PATTERNS = ("read at one place", "read at four places", "read at four places, prefetching")
+    """By their number in `read_probe.h`."""
+
+    def __init__(self, library: ctypes.CDLL, ring: Ring, threads: int, pattern: int) -> None:
+        self._library, self._ring, self._threads, self._pattern = library, ring, threads, pattern
 
     def run(self, slot: int) -> float:
         """Microseconds."""
         key, value = self._ring.keys[slot], self._ring.values[slot]
         return self._library.ifa_bench_read(
-            key.ctypes.data, value.ctypes.data, key.nbytes, self._threads, self._streams
+            key.ctypes.data, value.ctypes.data, key.nbytes, self._threads, self._pattern
         )
