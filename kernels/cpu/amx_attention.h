@@ -74,7 +74,7 @@ class MatrixAttention {
         sum_(PartialSoftmaxIn(memory_.sum, group.heads, group.head_size)),
         result_(result) {}
 
-  void Run(KvWalker walker) {
+  void Run(KvWalker walker, const KvTile *following) {
     const PanelRegisters registers;
     SplitQuery();
     ResetPartial(group_, result_);
@@ -83,7 +83,7 @@ class MatrixAttention {
     while (more) {
       ResetSums();
       for (int64_t positions = 0; more && positions < kPositionsPerSum; positions += kTilePositions) {
-        KvTile next = tile;
+        KvTile next = following != nullptr ? *following : tile;
         more = walker.Next(&next);
         for (int64_t b = 0; b < blocks_; ++b) {
           AttendTile(b, tile, next);
@@ -365,27 +365,27 @@ bool HasOnlyFiniteNumbers(const HeadGroup &group, const PartialSoftmax &state) {
 // Pieces of an infinity are not what it is, and neither unit says where a NaN came from: such a range is done
 // again by vectors.
 template <typename T>
-void AttendByMatrices(const HeadGroup &group, const KvWalker &walker, const PartialSoftmax &result,
-                      float *scratch) {
+void AttendByMatrices(const HeadGroup &group, const KvWalker &walker, const KvTile *following,
+                      const PartialSoftmax &result, float *scratch) {
   if (group.heads >= kFewestMatrixHeads && group.head_size % kPairChannels == 0 &&
       group.dtype != DataType::kFloat32) {
-    MatrixAttention<T>(group, result, scratch).Run(walker);
+    MatrixAttention<T>(group, result, scratch).Run(walker, following);
     if (HasOnlyFiniteNumbers(group, result)) {
       return;
     }
   }
-  Attend(group, walker, result, scratch);
+  Attend(group, walker, following, result, scratch);
 }
 
-void AttendByMatricesOrVectors(const HeadGroup &group, KvWalker walker, const PartialSoftmax &result,
-                               float *scratch) {
+void AttendByMatricesOrVectors(const HeadGroup &group, KvWalker walker, const KvTile *following,
+                               const PartialSoftmax &result, float *scratch) {
   switch (group.kv_dtype) {
     case DataType::kBFloat16:
-      return AttendByMatrices<BFloat16>(group, walker, result, scratch);
+      return AttendByMatrices<BFloat16>(group, walker, following, result, scratch);
     case DataType::kInt8:
-      return AttendByMatrices<int8_t>(group, walker, result, scratch);
+      return AttendByMatrices<int8_t>(group, walker, following, result, scratch);
     default:
-      return Attend(group, walker, result, scratch);
+      return Attend(group, walker, following, result, scratch);
   }
 }
 

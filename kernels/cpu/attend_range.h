@@ -52,8 +52,10 @@ int64_t PartialSoftmaxFloats(int64_t heads, int64_t head_size);
 PartialSoftmax PartialSoftmaxIn(float *memory, int64_t heads, int64_t head_size);
 
 struct RangeKernels {
-  /// All positions of the walker, into `result`, which need not be initialised.
-  void (*attend)(const HeadGroup &group, KvWalker walker, const PartialSoftmax &result, float *scratch);
+  /// All positions of the walker, into `result`, which need not be initialised. `following`, null if unknown,
+  /// is a tile that the thread will probably read afterwards: it is prefetched during the last one.
+  void (*attend)(const HeadGroup &group, KvWalker walker, const KvTile *following,
+                 const PartialSoftmax &result, float *scratch);
   /// Adds `part` to `total`: as if their positions had been one range.
   void (*merge)(const HeadGroup &group, const PartialSoftmax &part, const PartialSoftmax &total);
   /// Normalises, rounds and writes the output of the group.

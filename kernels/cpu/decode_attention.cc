@@ -113,6 +113,7 @@ class Call {
         kernels_(kernels),
         plan_(memory->plan),
         heads_(args.query_heads / args.kv_heads),
+        threads_(threads),
         state_floats_(PartialSoftmaxFloats(heads_, args.head_size)),
         participant_floats_(state_floats_ + kernels.scratch_floats(heads_, args.head_size)) {
     partials_ = memory->floats.AtLeast(plan_.partial_count() * state_floats_ + threads * participant_floats_);
@@ -130,26 +131,38 @@ class Call {
   void TakeTasks(int participant) {
     float *memory = participants_ + participant * participant_floats_;
     for (int64_t index = next_task_++; index < plan_.task_count(); index = next_task_++) {
-      RunTask(plan_.Task(index), memory);
+      // While all threads are equally fast they take tasks in turn.
+      KvTile tile;
+      const KvTile *following = FirstTile(index + threads_, &tile) ? &tile : nullptr;
+      RunTask(plan_.Task(index), following, memory);
     }
   }
 
  private:
+  KvWalker WalkerOf(const SplitTask &task) const {
+    return KvWalker(args_, task.batch, task.kv_head, task.first, task.last, task.skip_masked);
+  }
+
+  // False where there is no such task, or it has no positions.
+  bool FirstTile(int64_t index, KvTile *tile) const {
+    return index < plan_.task_count() && WalkerOf(plan_.Task(index)).Next(tile);
+  }
+
   PartialSoftmax StateIn(float *memory) const { return PartialSoftmaxIn(memory, heads_, args_.head_size); }
 
-  void RunTask(const SplitTask &task, float *memory) {
+  void RunTask(const SplitTask &task, const KvTile *following, float *memory) {
     const HeadGroup group = GroupOf(args_, task.batch, task.kv_head);
     if (task.first == task.last) {
       return kernels_.write_zeros(group);
     }
-    const KvWalker walker(args_, task.batch, task.kv_head, task.first, task.last, task.skip_masked);
+    const KvWalker walker = WalkerOf(task);
     float *scratch = memory + state_floats_;
     if (task.ranges == 1) {
-      kernels_.attend(group, walker, StateIn(memory), scratch);
+      kernels_.attend(group, walker, following, StateIn(memory), scratch);
       return Finish(group, task, StateIn(memory), scratch);
     }
     float *partials = partials_ + task.partials * state_floats_;
-    kernels_.attend(group, walker, StateIn(partials + task.range * state_floats_), scratch);
+    kernels_.attend(group, walker, following, StateIn(partials + task.range * state_floats_), scratch);
     if (pending_[task.pending].fetch_add(1, std::memory_order_acq_rel) + 1 == task.ranges) {
       // The last one merges, always in the order of positions: results do not depend on which thread was
       // faster.
@@ -172,8 +185,8 @@ class Call {
   void Finish(const HeadGroup &group, const SplitTask &task, const PartialSoftmax &total, float *scratch) {
     if (args_.mask != nullptr && task.skip_masked && MaskedMayMatter(total)) {
       const PositionRange all = PositionsOf(args_, task.batch);
-      kernels_.attend(group, KvWalker(args_, task.batch, task.kv_head, all.first, all.last, false), total,
-                      scratch);
+      kernels_.attend(group, KvWalker(args_, task.batch, task.kv_head, all.first, all.last, false), nullptr,
+                      total, scratch);
     }
     kernels_.write(group, total);
   }
@@ -182,6 +195,7 @@ class Call {
   const RangeKernels &kernels_;
   const SplitPlan &plan_;
   int64_t heads_;
+  int threads_;
   int64_t state_floats_;
   int64_t participant_floats_;
   float *partials_;

@@ -88,14 +88,14 @@ class RangeAttention {
         softmax_(sum_.weighted_values + PartialSoftmaxFloats(group.heads, group.head_size)),
         result_(result) {}
 
-  void Run(KvWalker walker) {
+  void Run(KvWalker walker, const KvTile *following) {
     ResetPartial(group_, result_);
     KvTile tile;
     bool more = walker.Next(&tile);
     while (more) {
       ResetSum();
       for (int64_t positions = 0; more && positions < kPositionsPerSum; positions += kTilePositions) {
-        KvTile next = tile;
+        KvTile next = following != nullptr ? *following : tile;
         more = walker.Next(&next);
         for (int64_t b = 0; b < blocks_; ++b) {
           kBlockKernels<T>[Heads(b) - 1].attend(Block(b), tile, next);
@@ -147,16 +147,17 @@ class RangeAttention {
   const PartialSoftmax &result_;
 };
 
-void Attend(const HeadGroup &group, KvWalker walker, const PartialSoftmax &result, float *scratch) {
+void Attend(const HeadGroup &group, KvWalker walker, const KvTile *following, const PartialSoftmax &result,
+            float *scratch) {
   switch (group.kv_dtype) {
     case DataType::kFloat32:
-      return RangeAttention<float>(group, result, scratch).Run(walker);
+      return RangeAttention<float>(group, result, scratch).Run(walker, following);
     case DataType::kFloat16:
-      return RangeAttention<Half>(group, result, scratch).Run(walker);
+      return RangeAttention<Half>(group, result, scratch).Run(walker, following);
     case DataType::kBFloat16:
-      return RangeAttention<BFloat16>(group, result, scratch).Run(walker);
+      return RangeAttention<BFloat16>(group, result, scratch).Run(walker, following);
     case DataType::kInt8:
-      return RangeAttention<int8_t>(group, result, scratch).Run(walker);
+      return RangeAttention<int8_t>(group, result, scratch).Run(walker, following);
   }
 }
 
