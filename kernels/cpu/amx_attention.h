@@ -71,16 +71,18 @@ class MatrixAttention {
         blocks_((group.heads + kMatrixHeads - 1) / kMatrixHeads),
         memory_(MatrixScratchIn(scratch, group.heads, group.head_size)),
         query_(group, memory_.wide_query),
-        sum_(PartialSoftmaxIn(memory_.sum, group.heads, group.head_size)),
+        later_sum_(PartialSoftmaxIn(memory_.sum, group.heads, group.head_size)),
         result_(result) {}
 
   void Run(KvWalker walker, const KvTile *following) {
     const PanelRegisters registers;
     SplitQuery();
-    ResetPartial(group_, result_);
     KvTile tile;
     bool more = walker.Next(&tile);
-    while (more) {
+    if (!more) {
+      ResetPartial(group_, result_);
+    }
+    for (sum_ = result_; more; sum_ = later_sum_) {
       ResetSums();
       for (int64_t positions = 0; more && positions < kPositionsPerSum; positions += kTilePositions) {
         KvTile next = following != nullptr ? *following : tile;
@@ -90,7 +92,7 @@ class MatrixAttention {
         }
         tile = next;
       }
-      AddSumsToResult();
+      FinishSum();
     }
   }
 
@@ -138,7 +140,6 @@ class MatrixAttention {
   }
 
   void ResetSums() {
-    ResetPartial(group_, sum_);
     std::fill(memory_.sums, memory_.softmax, 0.0F);
     for (int64_t b = 0; b < blocks_; ++b) {
       OnlineSoftmax<kMatrixHeads>(Softmax(b)).Reset();
@@ -316,7 +317,7 @@ class MatrixAttention {
     _mm512_storeu_ps(channels + Vec::kLanes, high);
   }
 
-  void AddSumsToResult() {
+  void FinishSum() {
     const int64_t pitch = PaddedHeadSize(head_size_);
     for (int64_t b = 0; b < blocks_; ++b) {
       float max[kMatrixHeads];
@@ -335,7 +336,9 @@ class MatrixAttention {
         }
       }
     }
-    MergePartial(group_, sum_, result_);
+    if (sum_.max != result_.max) {
+      MergePartial(group_, sum_, result_);
+    }
   }
 
   const HeadGroup &group_;
@@ -343,7 +346,8 @@ class MatrixAttention {
   int64_t blocks_;
   MatrixScratch memory_;
   WideQuery query_;
-  PartialSoftmax sum_;
+  PartialSoftmax later_sum_;  // of all positions but the first kPositionsPerSum
+  PartialSoftmax sum_{};      // of those at hand: this one, or the result itself
   const PartialSoftmax &result_;
 };
 

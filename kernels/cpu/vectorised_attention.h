@@ -83,16 +83,18 @@ class RangeAttention {
         pitch_(PaddedHeadSize(group.head_size)),
         blocks_((group.heads + kMaxBlockHeads - 1) / kMaxBlockHeads),
         query_(group, scratch),
-        sum_(PartialSoftmaxIn(scratch + WideQuery::Floats(group.heads, group.head_size), group.heads,
-                              group.head_size)),
-        softmax_(sum_.weighted_values + PartialSoftmaxFloats(group.heads, group.head_size)),
+        later_sum_(PartialSoftmaxIn(scratch + WideQuery::Floats(group.heads, group.head_size), group.heads,
+                                    group.head_size)),
+        softmax_(later_sum_.weighted_values + PartialSoftmaxFloats(group.heads, group.head_size)),
         result_(result) {}
 
   void Run(KvWalker walker, const KvTile *following) {
-    ResetPartial(group_, result_);
     KvTile tile;
     bool more = walker.Next(&tile);
-    while (more) {
+    if (!more) {
+      ResetPartial(group_, result_);
+    }
+    for (sum_ = result_; more; sum_ = later_sum_) {
       ResetSum();
       for (int64_t positions = 0; more && positions < kPositionsPerSum; positions += kTilePositions) {
         KvTile next = following != nullptr ? *following : tile;
@@ -102,7 +104,7 @@ class RangeAttention {
         }
         tile = next;
       }
-      AddSumToResult();
+      FinishSum();
     }
   }
 
@@ -130,19 +132,22 @@ class RangeAttention {
     }
   }
 
-  void AddSumToResult() {
+  void FinishSum() {
     for (int64_t b = 0; b < blocks_; ++b) {
       const int64_t head = FirstHead(b);
       kBlockKernels<T>[Heads(b) - 1].finish(SoftmaxMemory(b), sum_.max + head, sum_.sum + head);
     }
-    MergePartial(group_, sum_, result_);
+    if (sum_.max != result_.max) {
+      MergePartial(group_, sum_, result_);
+    }
   }
 
   const HeadGroup &group_;
   int64_t pitch_;
   int64_t blocks_;
   WideQuery query_;
-  PartialSoftmax sum_;
+  PartialSoftmax later_sum_;  // of all positions but the first kPositionsPerSum
+  PartialSoftmax sum_{};      // of those at hand: this one, or the result itself
   float *softmax_;
   const PartialSoftmax &result_;
 };
