@@ -16,9 +16,13 @@ from operator_problem import Problem
 import ifa_fusion
 
 CALLS = 10_000
-#: In bytes. A PyNative call of this operator leaves 4 KB behind in MindSpore 2.10, whatever its sizes, and a call in
-#: graph mode nothing: 20 MB here. One leaked output for each call, 32 KB, would be 320 MB.
-ALLOWED_GROWTH = 40 * 2**20
+#: In bytes, of a call in PyNative mode. MindSpore 2.10 copies each argument that is not a tensor into a block of its
+#: memory pool (DeviceAddressUtils::CopyNoneTensorDataToDevice, which runs before any kernel) and never frees it,
+#: whatever the operator: `ops.log_softmax` with one such argument keeps 512 bytes of each call, `ops.nan_to_num` with
+#: three 1,536. The operator has six: 4,085 were measured, 512 and 169 of book-keeping for each. Graph mode keeps none.
+KEPT_BY_MINDSPORE = 4085
+#: In bytes, of a call of either mode, beyond that: 212 were measured, and 745 with a block of 512 leaked in each call.
+SLACK = 400
 
 PROBLEM = Problem(2, 32, 8, 65, 128, lengths="each", mask="bool2", seed=4)
 TOO_LONG = Tensor([66, 1], ms.int64)
@@ -80,22 +84,27 @@ def test_memory_stays_over_calls_of_both_modes() -> None:
         call_often(attention, 1_000)
         before = resident_bytes()
         call_often(attention, CALLS)
-        assert resident_bytes() - before < ALLOWED_GROWTH
+        grown = resident_bytes() - before - CALLS // 2 * KEPT_BY_MINDSPORE
+        assert grown < CALLS * SLACK, f"{grown / CALLS:.0f} bytes of each call were kept"
     finally:
         ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 def test_threads_call_while_others_are_refused() -> None:
+    """The lengths are a list, which is checked in the caller's thread.
+
+    What the kernel refuses later reaches, in PyNative mode, whichever thread waits for MindSpore's worker next.
+    """
     attention = Attention()
     failures: list[BaseException] = []
 
     def work() -> None:
         inputs = operands()
         try:
-            for index in range(200):
+            for index in range(100):
                 if index % 5 == 0:
                     with pytest.raises(RuntimeError, match="actual_seq_lengths"):
-                        attention(*inputs[:-1], TOO_LONG).asnumpy()
+                        attention(*inputs[:-1], [66, 1])
                 PROBLEM.assert_solved_by(attention(*inputs).asnumpy().astype(np.float64))
         except BaseException as failure:
             failures.append(failure)
