@@ -330,3 +330,28 @@ def test_one_thread_is_one_thread(setting: str, environment: dict[str, str]) -> 
         print(len(os.listdir("/proc/self/task")) - before)
     """
     assert in_new_process(program, setting, **environment).split()[-1] == "0"
+
+
+def test_child_of_an_imported_process_calls() -> None:
+    """After a first call it could not: MindSpore's workers do not survive a fork, and `query + query` hangs as well."""
+    program = """
+        import os, signal
+        import mindspore as ms, numpy as np
+        import ifa_fusion
+        cache = ms.Tensor(np.ones((1, 8, 4096, 64), np.float32))  # large enough for several threads
+        query = ms.Tensor(np.ones((1, 8, 1, 64), np.float32))
+
+        def attend():
+            output = ifa_fusion.incre_flash_attention(query, [cache], [cache], num_heads=8, input_layout="BNSD")
+            return (output.asnumpy() == 1).all()
+
+        def status_of_child():
+            child = os.fork()
+            if child == 0:
+                signal.alarm(40)
+                os._exit(0 if attend() and attend() else 1)
+            return os.waitpid(child, 0)[1]
+
+        print(status_of_child(), status_of_child(), attend())
+    """
+    assert in_new_process(program).splitlines()[-1] == "0 0 True"
