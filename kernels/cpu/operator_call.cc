@@ -11,6 +11,10 @@
 namespace ifa::cpu {
 namespace {
 
+// Limits of the operator, not of this kernel: a call within them runs wherever the operator does.
+constexpr int64_t kMaxBatch = 65536;
+constexpr int64_t kMaxKvHeads = 256;
+constexpr int64_t kMaxGroup = 64;
 constexpr int64_t kMaxHeadSize = 512;
 
 // Of a tensor; more than any memory holds, and few enough that sizes and bytes of it fit 64 bits.
@@ -239,6 +243,25 @@ void MeasureBlocks(const OperatorCall &call, Layout cache_layout, DecodeAttentio
   args->kv_length = table[1] * block_size;
 }
 
+void CheckLimits(const OperatorCall &call, const DecodeAttentionArgs &args) {
+  const struct {
+    const char *what;
+    int64_t number;
+    int64_t most;
+  } limits[] = {
+      {"query's batch size", args.batch, kMaxBatch},
+      {call.num_key_value_heads == 0 ? "num_heads, without num_key_value_heads," : "num_key_value_heads",
+       args.kv_heads, kMaxKvHeads},
+      {"num_heads / num_key_value_heads", args.query_heads / args.kv_heads, kMaxGroup},
+      {"query's head size", args.head_size, kMaxHeadSize},
+  };
+  for (const auto &[what, number, most] : limits) {
+    if (number > most) {
+      Refuse(RefusalKind::kRuntimeError, what, " must be at most ", most, ", but got ", number, ".");
+    }
+  }
+}
+
 /// Query, key and value: everything about them but their types.
 DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
   DecodeAttentionArgs args;
@@ -262,11 +285,8 @@ DecodeAttentionArgs Measure(const OperatorCall &call, Layout layout) {
     Refuse(RefusalKind::kRuntimeError, "query must hold one position, in dimension ", bsh ? 1 : 2,
            ", but got ", positions, ".");
   }
-  if (args.head_size > kMaxHeadSize) {
-    Refuse(RefusalKind::kRuntimeError, "query's head size must be at most ", kMaxHeadSize, ", but got ",
-           args.head_size, ".");
-  }
   args.batch = call.query.shape[0];
+  CheckLimits(call, args);
   if (paged) {
     MeasureBlocks(call, cache_layout, &args);
   } else if (call.key.shape[0] != args.batch) {
