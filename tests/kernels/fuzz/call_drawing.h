@@ -9,7 +9,8 @@
 
 namespace ifa::cpu::test {
 
-/// At most 3 sequences of 144 positions, 3 KV heads with 9 query heads each, and a head size of 40.
+/// At most 3 sequences of 192 positions, 3 KV heads with 9 query heads each, and a head size of 64; half of
+/// the caches and of the outputs are int8.
 OperatorCall DrawValidCall(FuzzedDataProvider *data);
 
 /// Changes one type, rank, dimension or attribute; what comes out may be valid all the same.
