@@ -54,7 +54,7 @@ test-cpp: $(CPP_BUILD)/.built
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
 	python -m pytest -n $(JOBS) --dist loadfile
 
-# The C++ tests and the fuzzer, with -O1: instrumented, intrinsics take minutes to compile as it is. clang only, because of
+# The C++ tests and the fuzzer, with -O1 (the kernels with -O0) because instrumented code compiles slowly. clang only, because of
 # libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
 $(SANITIZED_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(SANITIZED_BUILD) -G Ninja -DCMAKE_CXX_COMPILER=$(CLANGXX) -DIFA_SANITIZE=address,undefined \
