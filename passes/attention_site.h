@@ -41,11 +41,32 @@ struct Mask {
   std::optional<Bias> additive;  ///< the same as a bias, of a mask that is added
 };
 
-/// A tensor that can stand for an operand: the operand is `scale` times the tensor seen through `view`.
+/// Multiplies or shifts a key or value on its way from an int8 cache to the matmul.
+struct DequantTerm {
+  enum class Kind { kFactor, kDivisor, kSummand, kSubtrahend };
+  Kind kind;
+  mindspore::AnfNodePtr parameter;           ///< a tensor that broadcasts, or a number
+  Shape shape;                               ///< of the key or value at this place
+  std::vector<mindspore::AnfNodePtr> views;  ///< between this place and the matmul, from the matmul upwards
+  double scale = 1;                          ///< of the numbers between this place and the matmul
+
+  bool shifts() const { return kind == Kind::kSummand || kind == Kind::kSubtrahend; }
+};
+
+/// (int8 cache + offsets) * scales, with the terms from the matmul upwards.
+struct Dequantisation {
+  double scale = 1;
+  std::vector<DequantTerm> terms;
+};
+
+/// A tensor that can stand for an operand: the operand is `scale` times the tensor seen through `view`, and
+/// through `terms`, which only an int8 cache has.
 struct Source {
   mindspore::AnfNodePtr node;
   View view;
   double scale = 1;
+  mindspore::TypeId type = mindspore::kTypeUnknown;  ///< the widest in which it is dequantised, or its own
+  std::vector<DequantTerm> terms;
 };
 
 enum class KvLayout { kBnsd, kBsh };
@@ -64,6 +85,8 @@ struct AttentionSite {
   mindspore::AnfNodePtr query;
   mindspore::AnfNodePtr key;
   mindspore::AnfNodePtr value;
+  Dequantisation key_dequantisation;    ///< of an int8 cache
+  Dequantisation value_dequantisation;  ///< the same
   std::vector<mindspore::AnfNodePtr>
       passed;  ///< casts, scalars and views between the operands and the matmuls
   mindspore::TypeId type = mindspore::kTypeUnknown;  ///< in which the operator runs
@@ -75,6 +98,7 @@ struct AttentionSite {
   int64_t head_size = 0;
 
   int64_t query_heads() const { return kv_heads * group; }
+  bool quantised() const { return IsInt8(key); }
 };
 
 }  // namespace ifa::passes

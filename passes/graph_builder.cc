@@ -40,6 +40,14 @@ AnfNodePtr GraphBuilder::Integers(const Shape &values) const {
   return Constant(std::make_shared<mindspore::ValueTuple>(elements));
 }
 
+AnfNodePtr GraphBuilder::Filled(const std::vector<double> &numbers, TypeId type, const Shape &shape) const {
+  const size_t part = static_cast<size_t>(Size(shape)) / numbers.size();
+  std::vector<float> elements;
+  for (const double number : numbers) elements.insert(elements.end(), part, static_cast<float>(number));
+  return Constant(
+      mindspore::tensor::from_buffer(type, shape, elements.data(), mindspore::kNumberTypeFloat32));
+}
+
 CNodePtr GraphBuilder::NewNode(const std::vector<AnfNodePtr> &inputs) const {
   auto node = origin_->func_graph()->NewCNode(inputs);
   node->set_scope(origin_->scope());
@@ -56,10 +64,16 @@ AnfNodePtr GraphBuilder::Call(const std::string &primitive, const std::vector<An
   return node;
 }
 
-AnfNodePtr GraphBuilder::TupleOf(const AnfNodePtr &tensor) const {
-  auto node = NewNode({mindspore::NewValueNode(std::make_shared<mindspore::Primitive>("MakeTuple")), tensor});
-  node->set_abstract(
-      std::make_shared<abstract::AbstractTuple>(abstract::AbstractBasePtrList{tensor->abstract()}));
+AnfNodePtr GraphBuilder::TupleOf(const std::vector<AnfNodePtr> &tensors) const {
+  std::vector<AnfNodePtr> inputs{
+      mindspore::NewValueNode(std::make_shared<mindspore::Primitive>("MakeTuple"))};
+  abstract::AbstractBasePtrList abstracts;
+  for (const AnfNodePtr &tensor : tensors) {
+    inputs.push_back(tensor);
+    abstracts.push_back(tensor->abstract());
+  }
+  auto node = NewNode(inputs);
+  node->set_abstract(std::make_shared<abstract::AbstractTuple>(abstracts));
   return node;
 }
 

@@ -17,11 +17,14 @@ class GraphBuilder {
   mindspore::AnfNodePtr Integers(const Shape &values) const;
   mindspore::AnfNodePtr Number(float value) const;
   mindspore::AnfNodePtr None() const;
+  /// A constant tensor of which each number fills an equal part.
+  mindspore::AnfNodePtr Filled(const std::vector<double> &numbers, mindspore::TypeId type,
+                               const Shape &shape) const;
 
   /// A call of a primitive whose result is a tensor.
   mindspore::AnfNodePtr Call(const std::string &primitive, const std::vector<mindspore::AnfNodePtr> &operands,
                              mindspore::TypeId type, const Shape &shape) const;
-  mindspore::AnfNodePtr TupleOf(const mindspore::AnfNodePtr &tensor) const;
+  mindspore::AnfNodePtr TupleOf(const std::vector<mindspore::AnfNodePtr> &tensors) const;
 
   /// fp32 for a bf16 tensor: MindSpore's CPU backend has hardly an operator for bf16, but can cast it.
   mindspore::AnfNodePtr Widened(const mindspore::AnfNodePtr &tensor) const;

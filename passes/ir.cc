@@ -153,6 +153,10 @@ bool IsFloat(TypeId type) {
          type == mindspore::kNumberTypeFloat32;
 }
 
+bool IsInt8(const AnfNodePtr &node) { return TypeOf(node) == mindspore::kNumberTypeInt8; }
+
+TypeId Wider(TypeId a, TypeId b) { return a == b ? a : mindspore::kNumberTypeFloat32; }
+
 std::optional<double> NumberOf(const AnfNodePtr &node) {
   if (IsOp(node, "Cast") || IsOp(node, "ScalarToTensor")) return NumberOf(Operand(node, 0));
   return NumberIn(ConstantOf(node));

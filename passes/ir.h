@@ -29,6 +29,9 @@ std::optional<Shape> ShapeOf(const mindspore::AnfNodePtr &node);
 /// The element type of a tensor; kTypeUnknown for a node that is no tensor.
 mindspore::TypeId TypeOf(const mindspore::AnfNodePtr &node);
 bool IsFloat(mindspore::TypeId type);
+bool IsInt8(const mindspore::AnfNodePtr &node);
+/// A type that holds all numbers of both: one of them if they are the same, else fp32.
+mindspore::TypeId Wider(mindspore::TypeId a, mindspore::TypeId b);
 
 /// A number known at compile time: a scalar, or a constant tensor in which all elements are that number.
 std::optional<double> NumberOf(const mindspore::AnfNodePtr &node);

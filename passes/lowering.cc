@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <variant>
 
+#include "passes/antiquantisation.h"
 #include "passes/graph_builder.h"
+#include "passes/separated.h"
 #include "passes/steps.h"
 
 namespace ifa::passes {
@@ -28,11 +30,12 @@ OperatorShapes ShapesOf(const AttentionSite &site) {
           {site.batch, site.kv_length, site.kv_heads * site.head_size}};
 }
 
-AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms) {
+AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
+                        const Antiquantisation &antiquantisation) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
-  const AnfNodePtr key = builder.TupleOf(builder.Reshape(site.key, shapes.key_value));
-  const AnfNodePtr value = builder.TupleOf(builder.Reshape(site.value, shapes.key_value));
+  const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
+  const AnfNodePtr value = builder.TupleOf({builder.Reshape(site.value, shapes.key_value)});
   const AnfNodePtr none = builder.None();
   // The primitive's order: query, key, value, attn_mask, actual_seq_lengths, pse_shift, dequant_scale1,
   // quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
@@ -50,8 +53,8 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        none,
                        none,
                        none,
-                       none,
-                       none,
+                       antiquantisation.scale,
+                       antiquantisation.offset,
                        none,
                        none,
                        builder.Integer(site.query_heads()),
@@ -81,7 +84,10 @@ std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared) {
   }
   const auto terms = BuildScoreTerms(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
-  const AnfNodePtr attention = CallOperator(builder, site, std::get<ScoreTerms>(terms));
+  const auto antiquantisation = BuildAntiquantisation(builder, site);
+  if (const auto *refusal = std::get_if<Refusal>(&antiquantisation)) return *refusal;
+  const AnfNodePtr attention =
+      CallOperator(builder, site, std::get<ScoreTerms>(terms), std::get<Antiquantisation>(antiquantisation));
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.value_matmul)), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.value_matmul, result);
   DropUnusedViews(site.passed);

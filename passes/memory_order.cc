@@ -95,6 +95,9 @@ std::optional<Refusal> MemoryOrder::Check(const AttentionSite &site) {
   std::vector<AnfNodePtr> operands{site.query, site.key, site.value};
   for (const Mask &mask : site.masks) operands.push_back(mask.selector.condition);
   for (const Bias &bias : site.biases) operands.push_back(bias.tensor);
+  for (const Dequantisation *dequantisation : {&site.key_dequantisation, &site.value_dequantisation}) {
+    for (const DequantTerm &term : dequantisation->terms) operands.push_back(term.parameter);
+  }
   for (const AnfNodePtr &operand : operands) {
     if (WrittenBefore(site.value_matmul, operand)) {
       return Refusal{"side_effect",

@@ -1,18 +1,23 @@
 #include "passes/operands.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "passes/roles.h"
 
 namespace ifa::passes {
 namespace {
 
 using mindspore::AnfNodePtr;
 
-/// The node above, where an operand can be followed upwards: through casts, scalars and views.
-AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, Walk *walk) {
-  for (const Step step : {TakeCast, TakeScale}) {
+using Steps = std::vector<Step>;
+
+/// The node above, where an operand can be followed upwards: through the steps and views.
+AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, const Steps &steps, Walk *walk) {
+  for (const Step step : steps) {
     const Outcome outcome = step(node, walk);
     if (const auto *taken = std::get_if<AnfNodePtr>(&outcome)) return *taken;
   }
@@ -22,44 +27,41 @@ AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, Walk *walk) {
   return IsView(node) && definite ? Operand(node, 0) : nullptr;
 }
 
+/// The int8 caches when there are any, else what nothing but scalars was applied to.
+std::vector<Source> Usable(const std::vector<Source> &sources) {
+  const auto quantised = [](const Source &source) { return IsInt8(source.node); };
+  const bool any = std::any_of(sources.begin(), sources.end(), quantised);
+  std::vector<Source> usable;
+  std::copy_if(sources.begin(), sources.end(), std::back_inserter(usable),
+               [&](const Source &source) { return any ? quantised(source) : source.terms.empty(); });
+  return usable;
+}
+
 /// The operand of a matmul, and everything above it that it can be taken from. The nearest comes first.
 /// @param passed gets the nodes in between.
-std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Shape &shape,
+std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
                               std::vector<AnfNodePtr> *passed) {
-  std::vector<Source> sources{{operand, View(shape), 1.0}};
-  std::vector<AnfNodePtr> views;  // from the operand upwards
+  std::vector<Source> sources{{operand, View(*ShapeOf(operand)), 1.0, TypeOf(operand), {}}};
   Walk walk;
   AnfNodePtr below;
   AnfNodePtr node = operand;
-  while (const AnfNodePtr above = Above(node, below, &walk)) {
-    if (IsView(node)) views.push_back(node);
+  while (const AnfNodePtr above = Above(node, below, steps, &walk)) {
+    if (IsView(node)) walk.views.push_back(node);
     const auto source_shape = ShapeOf(above);
-    if (!source_shape) return sources;
+    if (!source_shape) break;
     View view(*source_shape);
-    const bool described =
-        std::all_of(views.rbegin(), views.rend(), [&](const AnfNodePtr &op) { return ApplyView(op, &view); });
-    if (!described) return sources;
+    const bool described = std::all_of(walk.views.rbegin(), walk.views.rend(),
+                                       [&](const AnfNodePtr &op) { return ApplyView(op, &view); });
+    if (!described) break;
     // Between a view and its Load stands nothing that could be given to the operator.
-    if (!IsOp(node, "Load")) sources.push_back({above, view, walk.scale});
+    const auto type = IsInt8(above) ? walk.dequantised : TypeOf(above);
+    if (!IsOp(node, "Load")) sources.push_back({above, view, walk.scale, type, walk.terms});
     passed->push_back(node);
     below = node;
     node = above;
   }
-  return sources;
+  return Usable(sources);
 }
-
-/// The sizes of one matmul in the terms of attention.
-struct MatMulShape {
-  Shape batches;     ///< without the matrices' own two axes
-  int64_t rows = 0;  ///< query positions, or the heads of a group
-};
-
-/// A factor's axes in their roles. `rows` are the (batch, head) pairs, flattened.
-struct Roles {
-  Axis rows;
-  Axis positions;
-  Axis channels;
-};
 
 /// What a key or value source amounts to, given to the operator.
 struct KvShape {
@@ -81,41 +83,11 @@ struct KvCandidate {
   KvShape shape;
 };
 
-/// @return nothing when the right factor would broadcast the left one, so that there are more rows than
-/// queries.
-std::optional<MatMulShape> ShapeOfMatMul(const MatMul &matmul) {
-  const auto lhs = ShapeOf(matmul.lhs);
-  const auto rhs = ShapeOf(matmul.rhs);
-  if (!lhs || !rhs || lhs->size() < 2 || rhs->size() < 2 || rhs->size() > lhs->size()) return std::nullopt;
-  MatMulShape shape{Shape(lhs->begin(), lhs->end() - 2), *(lhs->end() - (matmul.transpose_lhs ? 1 : 2))};
-  for (size_t i = 0; i + 2 < rhs->size(); ++i) {
-    const int64_t from_rhs = (*rhs)[i];
-    const int64_t from_lhs = shape.batches[i + lhs->size() - rhs->size()];
-    if (from_lhs == 1 && from_rhs != 1) return std::nullopt;
-  }
-  return shape;
-}
-
 Roles QueryRoles(const View &view, bool transposed) {
   std::vector<Axis> axes = view.axes();
   Axis channels = axes[axes.size() - (transposed ? 2 : 1)];
   axes.erase(axes.end() - (transposed ? 2 : 1));
   return {Concatenated(axes), {}, channels};
-}
-
-/// @param positions_last whether the matrix's last axis are the positions, not the channels.
-Roles KvRoles(const View &view, const MatMulShape &matmul, bool positions_last) {
-  std::vector<Axis> axes = view.axes();
-  const Axis last = axes.back();
-  axes.pop_back();
-  const Axis before_last = axes.back();
-  axes.pop_back();
-  axes.insert(axes.begin(), matmul.batches.size() - axes.size(), Axis{});
-  for (size_t i = 0; i < axes.size(); ++i) {
-    if (axes[i].empty() && matmul.batches[i] != 1) axes[i].push_back({Factor::kRepeat, 0, matmul.batches[i]});
-  }
-  axes.push_back({{Factor::kRepeat, 0, matmul.rows}});
-  return {Concatenated(axes), positions_last ? last : before_last, positions_last ? before_last : last};
 }
 
 /// Splits rows into (batch, KV head, group), the only order in which query head n reads KV head n / group.
@@ -139,7 +111,7 @@ std::vector<KvCandidate> KvCandidates(const Source &source, const Roles &roles) 
   const auto shape = ShapeOf(source.node);
   const auto rows = SplitRows(roles.rows);
   std::vector<KvCandidate> candidates;
-  if (!rows || !shape || !IsFloat(TypeOf(source.node))) return candidates;
+  if (!rows || !shape || !IsFloat(source.type)) return candidates;
   const auto add = [&](KvLayout layout, const std::vector<Axis> &order) {
     if (!IsSourceInOrder(Concatenated(order), *shape)) return;
     candidates.push_back({&source,
@@ -197,6 +169,7 @@ struct Choice {
   const KvCandidate *key = nullptr;
   const KvCandidate *value = nullptr;
   const Source *query = nullptr;
+  mindspore::TypeId type = mindspore::kTypeUnknown;  ///< in which the operator runs
 };
 
 /// The farthest pair of key and value that agree, with a query of their type if possible.
@@ -205,11 +178,12 @@ Choice Choose(const std::vector<KvCandidate> &keys, const std::vector<KvCandidat
   Choice any;
   for (auto key = keys.rbegin(); key != keys.rend(); ++key) {
     for (auto value = values.rbegin(); value != values.rend(); ++value) {
-      const auto type = TypeOf(key->source->node);
-      if (!key->shape.Agrees(value->shape) || type != TypeOf(value->source->node)) continue;
+      if (!key->shape.Agrees(value->shape) || TypeOf(key->source->node) != TypeOf(value->source->node))
+        continue;
+      const auto type = Wider(key->source->type, value->source->type);
       const Source *query = ChooseQuery(queries, transposed, type);
       if (query == nullptr) continue;
-      const Choice choice{&*key, &*value, query};
+      const Choice choice{&*key, &*value, query, type};
       if (TypeOf(query->node) == type) return choice;
       if (any.key == nullptr) any = choice;
     }
@@ -240,6 +214,30 @@ Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<K
   return {"kv_mismatch", "key and value disagree in batch, KV heads, length, layout or type"};
 }
 
+/// Whether the operator can compute what stands between an int8 cache and its matmul: it adds first and
+/// multiplies then.
+bool AddsBeforeMultiplying(const Source &source) {
+  bool added = false;
+  for (const DequantTerm &term : source.terms) {  // from the matmul upwards, so the last operation first
+    if (added && !term.shifts()) return false;
+    added = added || term.shifts();
+    if (term.shifts() && term.scale != source.scale) return false;
+  }
+  return true;
+}
+
+std::optional<Refusal> CheckDequantisations(const Source &key, const Source &value) {
+  if (IsInt8(key.node) != IsInt8(value.node)) {
+    return Refusal{"kv_mismatch", std::string("only the ") + (IsInt8(key.node) ? "key" : "value") +
+                                      " is int8, the operator's key and value have one type"};
+  }
+  if (!AddsBeforeMultiplying(key) || !AddsBeforeMultiplying(value)) {
+    return Refusal{"dequantisation",
+                   "an offset is added after the scale, the operator's is added to the int8 numbers"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value, AttentionSite *site) {
@@ -254,12 +252,14 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
                    "the query length is not provably 1: it is known only when the graph runs"};
   }
 
-  const auto queries = SourcesOf(score.lhs, *ShapeOf(score.lhs), &site->passed);
-  const auto keys = SourcesOf(score.rhs, *ShapeOf(score.rhs), &site->passed);
-  auto values = SourcesOf(value.rhs, *ShapeOf(value.rhs), &site->passed);
-  values.erase(
-      std::find_if(values.begin(), values.end(), [](const Source &source) { return source.scale != 1; }),
-      values.end());
+  const Steps kv_steps{TakeCast, TakeScale, TakeDequantisation};
+  const auto queries = SourcesOf(score.lhs, {TakeCast, TakeScale}, &site->passed);
+  const auto keys = SourcesOf(score.rhs, kv_steps, &site->passed);
+  auto values = SourcesOf(value.rhs, kv_steps, &site->passed);
+  values.erase(std::find_if(values.begin(), values.end(),
+                            [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
+               values.end());
+  if (auto refusal = CheckDequantisations(keys.back(), values.back())) return refusal;
   if (score_shape->rows != 1 && !RowsAreHeads(queries.back().view, score.transpose_lhs)) {
     return Refusal{"query_length", "the query length is not provably 1: the query has " +
                                        std::to_string(score_shape->rows) +
@@ -284,8 +284,10 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   site->query = choice.query->node;
   site->key = choice.key->source->node;
   site->value = choice.value->source->node;
-  site->type = TypeOf(site->key);
+  site->type = choice.type;
   site->scale *= choice.query->scale * choice.key->source->scale;
+  site->key_dequantisation.terms = choice.key->source->terms;
+  site->value_dequantisation = {choice.value->source->scale, choice.value->source->terms};
   site->layout = shape.layout;
   site->batch = shape.batch;
   site->kv_heads = shape.heads;

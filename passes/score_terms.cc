@@ -1,12 +1,12 @@
 #include "passes/score_terms.h"
 
 #include <algorithm>
-#include <functional>
 #include <optional>
 #include <sstream>
 #include <utility>
 #include <vector>
 
+#include "passes/separated.h"
 #include "passes/steps.h"
 
 namespace ifa::passes {
@@ -16,26 +16,12 @@ using mindspore::AnfNodePtr;
 using mindspore::TypeId;
 
 using Built = std::variant<AnfNodePtr, Refusal>;
-/// One operation between a tensor and the scores.
-using Move = std::function<bool(View *view)>;
 
-bool AllRepeat(const Axis &axis) {
-  return std::all_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
-}
-
-bool NoneRepeats(const Axis &axis) {
-  return std::none_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
-}
-
-/// The shape (1|B, 1|N, 1, S) that the tensor can be reshaped to, when it varies over whole batches, heads
-/// and positions or not at all, in this order.
-std::optional<Shape> SeparatedShape(const AttentionSite &site, const AnfNodePtr &tensor,
-                                    const std::vector<Move> &moves) {
-  const auto shape = ShapeOf(tensor);
-  if (!shape) return std::nullopt;
-  View view(*shape);
-  if (!std::all_of(moves.begin(), moves.end(), [&](const Move &move) { return move(&view); }))
-    return std::nullopt;
+/// The shape (1|B, 1|N, 1, S) that a tensor can be reshaped to, when it varies over whole batches, heads and
+/// positions or not at all, in this order.
+/// @param view of the tensor, as the scores see it.
+/// @param shape the tensor's own.
+std::optional<Shape> SeparatedShape(const AttentionSite &site, const View &view, const Shape &shape) {
   const Axis positions = view.axes().back();
   View rows = view.WithoutLastAxis();
   if (!rows.Reshape({site.batch, site.query_heads()})) return std::nullopt;
@@ -46,43 +32,26 @@ std::optional<Shape> SeparatedShape(const AttentionSite &site, const AnfNodePtr 
   for (const Axis *axis : {&batch, &heads, &positions}) {
     if (NoneRepeats(*axis)) own.insert(own.end(), axis->begin(), axis->end());
   }
-  if (!whole || !NoneRepeats(positions) || !IsSourceInOrder(own, *shape)) return std::nullopt;
-  const Shape result{AllRepeat(batch) ? 1 : site.batch, AllRepeat(heads) ? 1 : site.query_heads(), 1,
-                     site.kv_length};
-  return CanReshape(tensor, result) ? std::optional<Shape>(result) : std::nullopt;
+  if (!whole || !NoneRepeats(positions) || !IsSourceInOrder(own, shape)) return std::nullopt;
+  return Shape{AllRepeat(batch) ? 1 : site.batch, AllRepeat(heads) ? 1 : site.query_heads(), 1,
+               site.kv_length};
 }
 
-/// The tensor, or the farthest one above its views for which that works, in the shape (1|B, 1|N, 1, S); null
-/// when it works for none.
+/// The tensor, or one above its views, in the shape (1|B, 1|N, 1, S); null when that works for none.
 /// @param moves what stands between the tensor and the scores.
-AnfNodePtr Separated(const GraphBuilder &builder, const AttentionSite &site, AnfNodePtr tensor,
-                     std::vector<Move> moves) {
-  AnfNodePtr source;
-  Shape result;
-  while (true) {
-    if (const auto shape = SeparatedShape(site, tensor, moves)) {
-      source = tensor;
-      result = *shape;
-    }
-    if (!IsView(tensor) || MonadOf(tensor) != nullptr) break;
-    moves.insert(moves.begin(), [tensor](View *view) { return ApplyView(tensor, view); });
-    tensor = Operand(tensor, 0);
-  }
-  return source == nullptr ? nullptr : builder.Reshape(source, result);
-}
-
-Move Broadcast(const Shape &shape) {
-  return [shape](View *view) { return view->BroadcastTo(shape); };
+AnfNodePtr SeparatedRows(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &tensor,
+                         std::vector<Move> moves) {
+  return Separated(builder, tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
+    return SeparatedShape(site, view, shape);
+  });
 }
 
 /// True where positions are hidden, (1|B, 1, 1, S).
 Built BuildMask(const GraphBuilder &builder, const AttentionSite &site, const Mask &mask) {
   std::vector<Move> moves{Broadcast(mask.selector.shape)};
-  for (const auto &operation : mask.selector.views) {
-    moves.push_back([operation](View *view) { return ApplyView(operation, view); });
-  }
+  for (const auto &operation : mask.selector.views) moves.push_back(Applied(operation));
   moves.push_back(Broadcast(mask.score_shape));
-  const AnfNodePtr hidden = Separated(builder, site, mask.selector.condition, std::move(moves));
+  const AnfNodePtr hidden = SeparatedRows(builder, site, mask.selector.condition, std::move(moves));
   if (hidden == nullptr && Size(mask.score_shape) == kDynamic) return UnknownSizes("a mask");
   if (hidden == nullptr || (*ShapeOf(hidden))[1] != 1) {
     return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position"};
@@ -99,7 +68,7 @@ Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bi
                    "a bias in fp32 on a cache in half precision could lose a row in which every position is "
                    "masked (strict=True)"};
   }
-  AnfNodePtr tensor = Separated(builder, site, bias.tensor, {Broadcast(bias.score_shape)});
+  AnfNodePtr tensor = SeparatedRows(builder, site, bias.tensor, {Broadcast(bias.score_shape)});
   if (tensor == nullptr) {
     const Shape result{site.batch, site.query_heads(), 1, site.kv_length};
     if (Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias");
@@ -181,10 +150,6 @@ Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, Shared
 }
 
 }  // namespace
-
-bool CanReshape(const AnfNodePtr &tensor, const Shape &shape) {
-  return ShapeOf(tensor) == shape || std::count(shape.begin(), shape.end(), kDynamic) <= 1;
-}
 
 Refusal UnknownSizes(const std::string &what) {
   return {"dynamic_shape",

@@ -26,10 +26,7 @@ struct ScoreTerms {
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
                                                   SharedTensors *shared);
 
-/// Whether MindSpore's Reshape can bring the tensor into the shape: it infers at most one size.
-bool CanReshape(const mindspore::AnfNodePtr &tensor, const Shape &shape);
-
-/// For tensors of which that is not so.
+/// For tensors that can't be reshaped.
 Refusal UnknownSizes(const std::string &what);
 
 }  // namespace ifa::passes

@@ -15,7 +15,10 @@ struct Walk {
   double scale = 1;  ///< product of the scalars
   std::vector<Mask> masks;
   std::vector<Bias> biases;
-  bool strict = false;  ///< rows in which every position is masked must be kept
+  bool strict = false;                       ///< rows in which every position is masked must be kept
+  std::vector<mindspore::AnfNodePtr> views;  ///< of a key or value
+  std::vector<DequantTerm> terms;            ///< of a key or value
+  mindspore::TypeId dequantised = mindspore::kTypeUnknown;  ///< the widest type in which the terms compute
 };
 
 /// A step either does not know the node, or takes it and names the operand where the walk goes on, or refuses
@@ -28,6 +31,10 @@ Outcome TakeCast(const mindspore::AnfNodePtr &node, Walk *walk);
 
 /// A product with, or quotient by, a number that is known at compile time.
 Outcome TakeScale(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// What brings an int8 cache to numbers: the change of its type, and products, quotients, sums and
+/// differences with numbers and with tensors that broadcast.
+Outcome TakeDequantisation(const mindspore::AnfNodePtr &node, Walk *walk);
 
 /// A reshape of the scores or probabilities that leaves their last axis, the positions, alone.
 Outcome TakeRowReshape(const mindspore::AnfNodePtr &node, Walk *walk);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <utility>
 
 namespace ifa::passes {
 namespace {
@@ -65,30 +66,9 @@ View::View(const Shape &source_shape) {
 }
 
 bool View::Reshape(const Shape &shape) {
-  const Axis flat = Concatenated(axes_);
-  std::deque<Factor> factors(flat.begin(), flat.end());
-  const auto unknown = std::find(shape.begin(), shape.end(), kDynamic);
-  if (unknown != shape.end() && std::find(unknown + 1, shape.end(), kDynamic) != shape.end()) return false;
-
-  std::vector<Axis> front;
-  for (auto size = shape.begin(); size != unknown; ++size) {
-    auto axis = TakeFront(&factors, *size);
-    if (!axis) return false;
-    front.push_back(std::move(*axis));
-  }
-  std::vector<Axis> back;
-  if (unknown != shape.end()) {
-    for (auto size = shape.end() - 1; size != unknown; --size) {
-      auto axis = TakeBack(&factors, *size);
-      if (!axis) return false;
-      back.insert(back.begin(), std::move(*axis));
-    }
-    front.emplace_back(factors.begin(), factors.end());  // whatever the known sizes leave
-    factors.clear();
-  }
-  if (!factors.empty()) return false;
-  front.insert(front.end(), back.begin(), back.end());
-  axes_ = std::move(front);
+  auto axes = Split(Concatenated(axes_), shape);
+  if (!axes) return false;
+  axes_ = std::move(*axes);
   return true;
 }
 
@@ -189,6 +169,41 @@ Axis Concatenated(const std::vector<Axis> &axes) {
   Axis flat;
   for (const Axis &axis : axes) flat.insert(flat.end(), axis.begin(), axis.end());
   return Normalised(flat);
+}
+
+std::optional<std::vector<Axis>> Split(const Axis &axis, const Shape &sizes) {
+  std::deque<Factor> factors(axis.begin(), axis.end());
+  const auto unknown = std::find(sizes.begin(), sizes.end(), kDynamic);
+  if (unknown != sizes.end() && std::find(unknown + 1, sizes.end(), kDynamic) != sizes.end())
+    return std::nullopt;
+
+  std::vector<Axis> front;
+  for (auto size = sizes.begin(); size != unknown; ++size) {
+    auto part = TakeFront(&factors, *size);
+    if (!part) return std::nullopt;
+    front.push_back(std::move(*part));
+  }
+  std::vector<Axis> back;
+  if (unknown != sizes.end()) {
+    for (auto size = sizes.end() - 1; size != unknown; --size) {
+      auto part = TakeBack(&factors, *size);
+      if (!part) return std::nullopt;
+      back.insert(back.begin(), std::move(*part));
+    }
+    front.emplace_back(factors.begin(), factors.end());  // whatever the known sizes leave
+    factors.clear();
+  }
+  if (!factors.empty()) return std::nullopt;
+  front.insert(front.end(), back.begin(), back.end());
+  return front;
+}
+
+bool AllRepeat(const Axis &axis) {
+  return std::all_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
+}
+
+bool NoneRepeats(const Axis &axis) {
+  return std::none_of(axis.begin(), axis.end(), [](const Factor &factor) { return factor.repeats(); });
 }
 
 bool IsSourceInOrder(const Axis &factors, const Shape &source_shape) {

@@ -71,6 +71,14 @@ Axis Normalised(const Axis &axis);
 /// The factors of several axes in a row, normalised: the view of the flattened tensor.
 Axis Concatenated(const std::vector<Axis> &axes);
 
+/// The axis cut into axes of these sizes, of which one may be unknown; nothing when a factor would have to be
+/// cut unevenly.
+std::optional<std::vector<Axis>> Split(const Axis &axis, const Shape &sizes);
+
+/// Whether every factor repeats, or none does. Both hold for an axis of size 1.
+bool AllRepeat(const Axis &axis);
+bool NoneRepeats(const Axis &axis);
+
 /// Whether the factors, in this order, walk the whole source in memory order, so that the result is the
 /// source reshaped.
 bool IsSourceInOrder(const Axis &factors, const Shape &source_shape);
