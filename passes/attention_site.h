@@ -41,12 +41,13 @@ struct Mask {
   std::optional<Bias> additive;  ///< the same as a bias, of a mask that is added
 };
 
-/// Multiplies or shifts a key or value on its way from an int8 cache to the matmul.
-struct DequantTerm {
+/// Multiplies or shifts a key or value on its way from an int8 cache to the matmul, or the output on its way
+/// to int8.
+struct AffineTerm {
   enum class Kind { kFactor, kDivisor, kSummand, kSubtrahend };
   Kind kind;
   mindspore::AnfNodePtr parameter;           ///< a tensor that broadcasts, or a number
-  Shape shape;                               ///< of the key or value at this place
+  Shape shape;                               ///< of the result
   std::vector<mindspore::AnfNodePtr> views;  ///< between this place and the matmul, from the matmul upwards
   double scale = 1;                          ///< of the numbers between this place and the matmul
 
@@ -56,7 +57,13 @@ struct DequantTerm {
 /// (int8 cache + offsets) * scales, with the terms from the matmul upwards.
 struct Dequantisation {
   double scale = 1;
-  std::vector<DequantTerm> terms;
+  std::vector<AffineTerm> terms;
+};
+
+/// round(output * scales + offsets), saturated, with the terms from the value matmul downwards.
+struct OutputQuantisation {
+  mindspore::CNodePtr cast;  ///< to int8
+  std::vector<AffineTerm> terms;
 };
 
 /// A tensor that can stand for an operand: the operand is `scale` times the tensor seen through `view`, and
@@ -66,7 +73,7 @@ struct Source {
   View view;
   double scale = 1;
   mindspore::TypeId type = mindspore::kTypeUnknown;  ///< the widest in which it is dequantised, or its own
-  std::vector<DequantTerm> terms;
+  std::vector<AffineTerm> terms;
 };
 
 enum class KvLayout { kBnsd, kBsh };
@@ -75,7 +82,8 @@ enum class KvLayout { kBnsd, kBsh };
 struct AttentionSite {
   mindspore::CNodePtr softmax;
   mindspore::CNodePtr score_matmul;
-  mindspore::CNodePtr value_matmul;  ///< the node that the rewrite replaces
+  mindspore::CNodePtr value_matmul;
+  std::optional<OutputQuantisation> output;
 
   bool strict = false;  ///< rows in which every position is masked must keep their value
   double scale = 1;     ///< of everything between the operands and the softmax
@@ -99,6 +107,8 @@ struct AttentionSite {
 
   int64_t query_heads() const { return kv_heads * group; }
   bool quantised() const { return IsInt8(key); }
+  /// The node that the rewrite replaces.
+  mindspore::CNodePtr result() const { return output ? output->cast : value_matmul; }
 };
 
 }  // namespace ifa::passes

@@ -36,6 +36,7 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
           mindspore::TypeIdToString(site.type, true),
       "length " + SizeText(site.kv_length), "head size " + std::to_string(site.head_size)};
   if (site.quantised()) features.emplace_back("int8 cache");
+  if (site.output) features.emplace_back("int8 output");
   if (site.masks.size() == 1) features.emplace_back("mask");
   if (site.masks.size() > 1) features.push_back(std::to_string(site.masks.size()) + " masks");
   if (!site.biases.empty()) features.emplace_back("bias");

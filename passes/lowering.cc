@@ -5,6 +5,7 @@
 
 #include "passes/antiquantisation.h"
 #include "passes/graph_builder.h"
+#include "passes/output_quantisation.h"
 #include "passes/separated.h"
 #include "passes/steps.h"
 
@@ -36,6 +37,7 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
   const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
   const AnfNodePtr value = builder.TupleOf({builder.Reshape(site.value, shapes.key_value)});
+  const OutputScale output = BuildOutputScale(builder, site);
   const AnfNodePtr none = builder.None();
   // The primitive's order: query, key, value, attn_mask, actual_seq_lengths, pse_shift, dequant_scale1,
   // quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
@@ -51,8 +53,8 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        none,
                        none,
                        none,
-                       none,
-                       none,
+                       output.scale,
+                       output.offset,
                        antiquantisation.scale,
                        antiquantisation.offset,
                        none,
@@ -63,7 +65,7 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        builder.Integer(site.kv_heads),
                        builder.Integer(0),
                        builder.Integer(1)},
-                      site.type, shapes.query);
+                      site.output ? mindspore::kNumberTypeInt8 : site.type, shapes.query);
 }
 
 }  // namespace
@@ -71,7 +73,7 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
 std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared) {
   const GraphBuilder builder(site.value_matmul);
   const OperatorShapes shapes = ShapesOf(site);
-  const Shape result_shape = *ShapeOf(site.value_matmul);
+  const Shape result_shape = *ShapeOf(site.result());
   if (site.head_size > kLargestHeadSize) {
     return Refusal{"head_size",
                    "the head size is " + std::to_string(site.head_size) + ", the operator takes at most 512"};
@@ -88,8 +90,8 @@ std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared) {
   if (const auto *refusal = std::get_if<Refusal>(&antiquantisation)) return *refusal;
   const AnfNodePtr attention =
       CallOperator(builder, site, std::get<ScoreTerms>(terms), std::get<Antiquantisation>(antiquantisation));
-  const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.value_matmul)), result_shape);
-  site.value_matmul->func_graph()->manager()->Replace(site.value_matmul, result);
+  const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
+  site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);
   return std::nullopt;
 }

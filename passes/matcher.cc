@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "passes/operands.h"
+#include "passes/output_quantisation.h"
 #include "passes/steps.h"
 
 namespace ifa::passes {
@@ -123,6 +124,7 @@ Match MatchAttention(const CNodePtr &softmax, bool strict) {
   site.masks = std::move(walk.masks);
   site.biases = std::move(walk.biases);
   if (auto refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site)) return *refusal;
+  site.output = OutputQuantisationOf(site);
   return site;
 }
 

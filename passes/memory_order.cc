@@ -96,10 +96,13 @@ std::optional<Refusal> MemoryOrder::Check(const AttentionSite &site) {
   for (const Mask &mask : site.masks) operands.push_back(mask.selector.condition);
   for (const Bias &bias : site.biases) operands.push_back(bias.tensor);
   for (const Dequantisation *dequantisation : {&site.key_dequantisation, &site.value_dequantisation}) {
-    for (const DequantTerm &term : dequantisation->terms) operands.push_back(term.parameter);
+    for (const AffineTerm &term : dequantisation->terms) operands.push_back(term.parameter);
+  }
+  if (site.output) {
+    for (const AffineTerm &term : site.output->terms) operands.push_back(term.parameter);
   }
   for (const AnfNodePtr &operand : operands) {
-    if (WrittenBefore(site.value_matmul, operand)) {
+    if (WrittenBefore(site.result(), operand)) {
       return Refusal{"side_effect",
                      "an operand of the attention is written in place before the value matmul, where the "
                      "fused operator would read it"};

@@ -43,6 +43,7 @@ std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
                               std::vector<AnfNodePtr> *passed) {
   std::vector<Source> sources{{operand, View(*ShapeOf(operand)), 1.0, TypeOf(operand), {}}};
   Walk walk;
+  walk.widest = TypeOf(operand);
   AnfNodePtr below;
   AnfNodePtr node = operand;
   while (const AnfNodePtr above = Above(node, below, steps, &walk)) {
@@ -54,7 +55,7 @@ std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
                                        [&](const AnfNodePtr &op) { return ApplyView(op, &view); });
     if (!described) break;
     // Between a view and its Load stands nothing that could be given to the operator.
-    const auto type = IsInt8(above) ? walk.dequantised : TypeOf(above);
+    const auto type = IsInt8(above) ? walk.widest : TypeOf(above);
     if (!IsOp(node, "Load")) sources.push_back({above, view, walk.scale, type, walk.terms});
     passed->push_back(node);
     below = node;
@@ -218,7 +219,7 @@ Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<K
 /// multiplies then.
 bool AddsBeforeMultiplying(const Source &source) {
   bool added = false;
-  for (const DequantTerm &term : source.terms) {  // from the matmul upwards, so the last operation first
+  for (const AffineTerm &term : source.terms) {  // from the matmul upwards, so the last operation first
     if (added && !term.shifts()) return false;
     added = added || term.shifts();
     if (term.shifts() && term.scale != source.scale) return false;

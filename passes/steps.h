@@ -17,8 +17,8 @@ struct Walk {
   std::vector<Bias> biases;
   bool strict = false;                       ///< rows in which every position is masked must be kept
   std::vector<mindspore::AnfNodePtr> views;  ///< of a key or value
-  std::vector<DequantTerm> terms;            ///< of a key or value
-  mindspore::TypeId dequantised = mindspore::kTypeUnknown;  ///< the widest type in which the terms compute
+  std::vector<AffineTerm> terms;             ///< of a key or value
+  mindspore::TypeId widest = mindspore::kTypeUnknown;  ///< in which a key or value was computed
 };
 
 /// A step either does not know the node, or takes it and names the operand where the walk goes on, or refuses
@@ -31,6 +31,10 @@ Outcome TakeCast(const mindspore::AnfNodePtr &node, Walk *walk);
 
 /// A product with, or quotient by, a number that is known at compile time.
 Outcome TakeScale(const mindspore::AnfNodePtr &node, Walk *walk);
+
+/// What a product, quotient, sum or difference does to one of its operands, of its own shape, with the other;
+/// nothing for other operations, and where the operand divides or is subtracted.
+std::optional<AffineTerm> AffineOf(const mindspore::AnfNodePtr &node, const mindspore::AnfNodePtr &input);
 
 /// What brings an int8 cache to numbers: the change of its type, and products, quotients, sums and
 /// differences with numbers and with tensors that broadcast.

@@ -560,6 +560,10 @@ def merged(o):
     return o.transpose(0, 2, 1, 3).reshape(o.shape[0], 1, 48)
 
 
+def heads_to_the_end(o):
+    return o.transpose(0, 2, 3, 1)
+
+
 def in_fp32(x):
     return x.astype(ms.float32)
 

@@ -221,3 +221,102 @@ class ScaleWrittenBetween(nn.Cell):
         ops.assign(self.scale, new_scale)
         value = repeat_interleave(v.astype(ms.float32) * self.scale)
         return ops.matmul(ops.softmax(scores, -1), value)
+
+
+class Quantised(nn.Cell):
+    """An output brought to int8: round(x * scale + offset), saturated."""
+
+    def __init__(self, scale, offset=None):
+        super().__init__()
+        self.scale = scale
+        self.offset = offset
+
+    def construct(self, x):
+        return ops.clamp(ops.round(self.affine(x)), -128, 127).astype(ms.int8)
+
+    def affine(self, x):
+        x = x * self.scale
+        return x if self.offset is None else x + self.offset
+
+
+class QuantisedClip(Quantised):
+    def construct(self, x):
+        return ops.clip_by_value(ops.round(self.affine(x)), -128.0, 127.0).astype(ms.int8)
+
+
+class QuantisedMint(Quantised):
+    def construct(self, x):
+        x = mint.mul(x, self.scale)
+        x = x if self.offset is None else mint.add(x, self.offset)
+        return mint.clamp(mint.round(x), -128, 127).to(ms.int8)
+
+
+class QuantisedMethods(Quantised):
+    def construct(self, x):
+        return self.affine(x).round().clamp(-128, 127).to(ms.int8)
+
+
+class QuantisedClampFirst(Quantised):
+    def construct(self, x):
+        return ops.round(ops.clamp(self.affine(x), -128, 127)).astype(ms.int8)
+
+
+class QuantisedInFloat32(Quantised):
+    def construct(self, x):
+        return ops.clamp(ops.round(self.affine(x.astype(ms.float32))), -128, 127).astype(ms.int8)
+
+
+class QuantisedOver(Quantised):
+    """round(x / scale - offset)"""
+
+    def affine(self, x):
+        return x / self.scale if self.offset is None else x / self.scale - self.offset
+
+
+class QuantisedShiftedFirst(Quantised):
+    """round((x + offset) * scale)"""
+
+    def affine(self, x):
+        return (x + self.offset) * self.scale
+
+
+class QuantisedShiftedLast(Quantised):
+    """round(x * scale) + offset, which differs at halves"""
+
+    def construct(self, x):
+        return ops.clamp(ops.round(x * self.scale) + self.offset, -128, 127).astype(ms.int8)
+
+
+class QuantisedSymmetrically(Quantised):
+    def construct(self, x):
+        return ops.clamp(ops.round(self.affine(x)), -127, 127).astype(ms.int8)
+
+
+class QuantisedUnrounded(Quantised):
+    """The change of the type cuts towards 0."""
+
+    def construct(self, x):
+        return ops.clamp(self.affine(x), -128, 127).astype(ms.int8)
+
+
+class QuantisedUnsaturated(Quantised):
+    """The change of the type may wrap around."""
+
+    def construct(self, x):
+        return ops.round(x * (self.scale * 0.01)).astype(ms.int8)
+
+
+class QuantisedAndUsed(Quantised):
+    """The output itself is a result too."""
+
+    def construct(self, x):
+        return ops.clamp(ops.round(self.affine(x)), -128, 127).astype(ms.int8), x
+
+
+class OutputScaleAsInput(nn.Cell):
+    """The scale of the output comes as an input."""
+
+    def construct(self, q, k, v, scale):
+        weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
+        output = ops.matmul(weights, repeat_interleave(v))
+        return ops.clamp(ops.round(output * scale), -128, 127).astype(ms.int8)
