@@ -72,6 +72,10 @@ def instruction_set() -> str:
     return _library.ifa_instruction_set().decode()
 
 
+_CPUS = len(os.sched_getaffinity(0))
+"""Those of the process, taken when it starts: later the calling thread may have been pinned to one of them."""
+
+
 def thread_count() -> int:
     """The threads that one call of the CPU kernel uses at most."""
     return _library.ifa_thread_count()
@@ -85,7 +89,7 @@ def set_thread_count(threads: int) -> None:
     # MindSpore sets OMP_NUM_THREADS to 1 behind Python's back when it is imported; os.environ still holds what the user
     # said. Measured with 2.10.0: getenv("OMP_NUM_THREADS") is "1" afterwards, whatever the machine.
     if threads == 0 and not os.environ.get("OMP_NUM_THREADS"):
-        threads = len(os.sched_getaffinity(0))
+        threads = _CPUS
     _library.ifa_set_thread_count(threads)
 
 

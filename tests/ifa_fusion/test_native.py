@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -62,6 +63,16 @@ def test_what_the_library_says_of_the_machine():
     assert native.LIBRARY_PATH.is_file()
     assert native.instruction_set()
     assert native.thread_count() >= 1
+
+
+def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned():
+    before, allowed = native.thread_count(), os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        native.set_thread_count(0)
+        assert native.thread_count() == before
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_thread_count_can_be_set_and_returned():
