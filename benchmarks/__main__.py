@@ -81,8 +81,8 @@ def _count(text: str) -> int:
 
 def _run_one(options: argparse.Namespace) -> Results:
     (threads,) = options.threads
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # some peers read it when they are loaded
     library = load(options.library)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # some peers read it when they are loaded
     settings = Settings(threads, options.rounds, options.block_size, options.isa)
     peers = () if options.no_peers else PEERS
     rows = []

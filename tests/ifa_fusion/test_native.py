@@ -65,7 +65,9 @@ def test_what_the_library_says_of_the_machine():
     assert native.thread_count() >= 1
 
 
-def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned():
+def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    native.set_thread_count(0)
     before, allowed = native.thread_count(), os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
