@@ -65,6 +65,7 @@ $(SANITIZED_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
 # The grids under AddressSanitizer and UndefinedBehaviorSanitizer, with every 7th problem of the largest. Without `behaviour` and
 # `process`, whose long runs take more than ten minutes then.
 test-sanitized: $(SANITIZED_BUILD)/.built
+	$(SANITIZED_BUILD)/tests/passes/cpp/ifa_view_test
 	IFA_TEST_EVERY=7 $(SANITIZED_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -behaviour -process
 
 # Ran clean on a processor with AMX: two runs of 480 seconds beside each other (seeds 11 and 12) on a busy machine, 21,174
