@@ -1,23 +1,20 @@
 #include "attend_range.h"
 
 namespace ifa::cpu {
-namespace {
 
-int64_t RoundUp(int64_t floats) {
+int64_t AlignedFloats(int64_t floats) {
   return (floats + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
 }
 
-}  // namespace
-
-int64_t PaddedHeadSize(int64_t head_size) { return RoundUp(head_size); }
+int64_t PaddedHeadSize(int64_t head_size) { return AlignedFloats(head_size); }
 
 int64_t PartialSoftmaxFloats(int64_t heads, int64_t head_size) {
-  return heads * PaddedHeadSize(head_size) + 2 * RoundUp(heads);
+  return heads * PaddedHeadSize(head_size) + 2 * AlignedFloats(heads);
 }
 
 PartialSoftmax PartialSoftmaxIn(float *memory, int64_t heads, int64_t head_size) {
   float *max = memory + heads * PaddedHeadSize(head_size);
-  return {memory, max, max + RoundUp(heads)};
+  return {memory, max, max + AlignedFloats(heads)};
 }
 
 }  // namespace ifa::cpu

@@ -36,9 +36,11 @@ struct HeadGroup {
   Quantisation output_quantisation;  ///< per channel: (G, D)
 };
 
-/// Floats between the rows of two heads in fp32 scratch: D rounded up to the longest vector, so that rows
-/// start aligned and whole vectors may be stored to.
+/// In floats: the longest vector. What starts in fp32 scratch at a multiple of it is aligned, and whole
+/// vectors may be stored to what is rounded up to one.
 constexpr int64_t kScratchAlignment = 16;
+int64_t AlignedFloats(int64_t floats);
+/// Floats between the rows of two heads in fp32 scratch.
 int64_t PaddedHeadSize(int64_t head_size);
 
 /// Softmax over some of the positions, not yet normalised: for each head the largest score m, sum(exp(score -

@@ -26,8 +26,7 @@ class WideQuery {
   }
 
   static int64_t Floats(int64_t heads, int64_t head_size) {
-    return heads * PaddedHeadSize(head_size) +
-           (heads + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+    return heads * PaddedHeadSize(head_size) + AlignedFloats(heads);
   }
 
   /// D values, and zeros up to PaddedHeadSize(D), which is the distance to the next head.
