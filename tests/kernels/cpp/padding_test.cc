@@ -13,24 +13,14 @@ void TestPadding() {
     for (const Starts starts : {Starts::kRight, Starts::kRandom, Starts::kBeyond}) {
       for (const Mask mask :
            {Mask::kNone, Mask::kPrefix, Mask::kSuffix, Mask::kRandom, Mask::kSparse, Mask::kAll}) {
-        ProblemSpec spec;
-        spec.dtype = static_cast<DataType>(below(3));
-        spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
-        spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
-        spec.batch = 1 + below(3);
-        spec.kv_heads = 1 + below(3);
+        ProblemSpec spec = DrawSpec(&random);
         spec.group = 1 + below(5);
         spec.kv_length = kv_length;
         spec.head_size = 8 * (1 + below(12));
-        spec.layout = static_cast<Layout>(below(3));
-        spec.lengths = static_cast<Lengths>(below(4));
         spec.mask = mask;
-        spec.pse = below(2) == 0 ? Pse::kNone : static_cast<Pse>(below(5));
         spec.starts = starts;
         spec.paging = static_cast<Paging>(below(3));
         spec.block_size = 16 * (1 + below(5));
-        spec.guard = static_cast<GuardedBuffer::Guard>(below(2));
-        spec.seed = random();
         RunOfGrid(spec);
       }
     }

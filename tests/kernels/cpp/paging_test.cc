@@ -11,21 +11,11 @@ namespace {
 
 ProblemSpec Draw(int64_t block_size, int64_t kv_length, std::mt19937_64 *random) {
   const auto below = [random](uint64_t n) { return static_cast<int>((*random)() % n); };
-  ProblemSpec spec;
-  spec.dtype = static_cast<DataType>(below(3));
-  spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
-  spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
-  spec.batch = 1 + below(3);
-  spec.kv_heads = 1 + below(3);
+  ProblemSpec spec = DrawSpec(random);
   spec.group = 1 + below(9);
   spec.kv_length = kv_length;
   spec.head_size = 8 * (1 + below(20));
-  spec.lengths = static_cast<Lengths>(below(4));
-  spec.mask = below(2) == 0 ? Mask::kNone : static_cast<Mask>(below(6));
-  spec.pse = below(2) == 0 ? Pse::kNone : static_cast<Pse>(below(5));
   spec.block_size = block_size;
-  spec.guard = static_cast<GuardedBuffer::Guard>(below(2));
-  spec.seed = (*random)();
   return spec;
 }
 

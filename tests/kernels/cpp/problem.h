@@ -52,6 +52,9 @@ struct ProblemSpec {
   std::string Name() const;
 };
 
+/// Types, batch, heads, layout, lengths, mask, pse and seed at random; the rest is as above.
+ProblemSpec DrawSpec(std::mt19937_64 *random);
+
 class Problem {
  public:
   explicit Problem(const ProblemSpec &spec);
@@ -87,6 +90,7 @@ class Problem {
   void RunAll(const std::string &name);
 
  private:
+  int64_t FirstShown(int64_t batch) const;  ///< the position; S if the mask hides all
   DataType CacheType() const;
   DataType OutputType() const;
   int64_t AntiquantIndex(int64_t tensor, int64_t kv_head, int64_t channel) const;

@@ -15,23 +15,14 @@ constexpr int64_t kLengths[] = {1, 15, 16, 17, 511, 512, 513, 2049, 8193};
 constexpr int64_t kMostWork = 12'000'000;
 
 ProblemSpec Draw(int64_t head_size, int64_t group, int64_t kv_length, std::mt19937_64 *random) {
-  const auto below = [random](uint64_t n) { return static_cast<int>((*random)() % n); };
-  ProblemSpec spec;
-  spec.dtype = static_cast<DataType>(below(3));
-  spec.cache = below(2) == 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
-  spec.output = below(3) != 0 ? Quantised::kNo : static_cast<Quantised>(below(kQuantisedCount));
+  ProblemSpec spec = DrawSpec(random);
   spec.head_size = head_size;
   spec.group = group;
   spec.kv_length = kv_length;
-  const bool small = 6 * group * kv_length * head_size < kMostWork;
-  spec.batch = small ? 1 + below(3) : 1;
-  spec.kv_heads = small ? 1 + below(2) : 1;
-  spec.layout = static_cast<Layout>(below(3));
-  spec.lengths = static_cast<Lengths>(below(4));
-  spec.mask = below(2) == 0 ? Mask::kNone : static_cast<Mask>(below(6));
-  spec.pse = below(2) == 0 ? Pse::kNone : static_cast<Pse>(below(5));
-  spec.guard = static_cast<GuardedBuffer::Guard>(below(2));
-  spec.seed = (*random)();
+  if (9 * group * kv_length * head_size >= kMostWork) {
+    spec.batch = 1;
+    spec.kv_heads = 1;
+  }
   return spec;
 }
 
