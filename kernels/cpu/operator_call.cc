@@ -362,6 +362,8 @@ void CheckPaddingShape(const OperatorCall &call) {
   }
 }
 
+}  // namespace
+
 DataType CoreType(OperandType type) {
   switch (type) {
     case OperandType::kFloat16:
@@ -374,8 +376,6 @@ DataType CoreType(OperandType type) {
       return DataType::kFloat32;
   }
 }
-
-}  // namespace
 
 int64_t OperandTypeSize(OperandType type) {
   switch (type) {

@@ -29,6 +29,9 @@ enum class OperandType : uint8_t {
 /// Bytes of one element; 0 for kAbsent and kOther.
 int64_t OperandTypeSize(OperandType type);
 
+/// The type of elements that the kernel computes with; fp32 for those that it does not.
+DataType CoreType(OperandType type);
+
 /// An operand's type and shape. An absent one has the type kAbsent.
 struct Operand {
   OperandType type = OperandType::kAbsent;

@@ -15,26 +15,13 @@ constexpr double kLargestOffset = 8;
 // Of the offset and any int8; a little less than it may be, because it is rounded to its type.
 constexpr double kLargestScale = 0.985 * kLargest / (128 + kLargestOffset);
 
-DataType DataTypeOf(OperandType type) {
-  switch (type) {
-    case OperandType::kFloat16:
-      return DataType::kFloat16;
-    case OperandType::kBFloat16:
-      return DataType::kBFloat16;
-    case OperandType::kInt8:
-      return DataType::kInt8;
-    default:
-      return DataType::kFloat32;
-  }
-}
-
 // Largest error of a result of at most 2 before it is rounded: of fp32 arithmetic, and of weights of 16 bits
 // where the matrix unit computes, which is for no query of fp32.
 double AllowedArithmetic(OperandType query) { return query == OperandType::kFloat32 ? 1e-5 : 2e-5; }
 
-// Half a unit in the last place, below 2.
-double AllowedRounding(OperandType output) {
-  return output == OperandType::kFloat16 ? 0x1p-11 : output == OperandType::kBFloat16 ? 0x1p-8 : 0.0;
+// Half a unit in the last place.
+double AllowedRounding(OperandType output, double x) {
+  return output == OperandType::kFloat32 ? 0.0 : 0.5 * UnitInTheLastPlace(CoreType(output), x);
 }
 
 double RoundedToInt8(double x) { return std::clamp(std::nearbyint(x), -128.0, 127.0); }
@@ -42,7 +29,7 @@ double RoundedToInt8(double x) { return std::clamp(std::nearbyint(x), -128.0, 12
 int64_t Elements(const Operand &operand) { return operand.present() ? ElementCount(operand.shape) : 0; }
 
 Tensor Numbers(const Operand &operand, OperandType type) {
-  return {DataTypeOf(type), Elements(operand), GuardedBuffer::Guard::kBehind};
+  return {CoreType(type), Elements(operand), GuardedBuffer::Guard::kBehind};
 }
 Tensor Numbers(const Operand &operand) { return Numbers(operand, operand.type); }
 
@@ -243,7 +230,7 @@ std::string CallMemory::CompareRow(int64_t batch, int64_t head, const std::vecto
     const double out = output_.Get((batch * call_.num_heads + head) * head_size_ + d);
     double expected = row[static_cast<size_t>(d)];
     double slack = AllowedArithmetic(call_.query.type);
-    bool right = std::abs(out - expected) <= slack + AllowedRounding(call_.query.type);
+    bool right = std::abs(out - expected) <= slack + AllowedRounding(call_.query.type, expected);
     if (call_.quant_scale2.present()) {
       const int64_t channel = Elements(call_.quant_scale2) == 1 ? 0 : head * head_size_ + d;
       const double scale = quant_scale_.Get(channel);
