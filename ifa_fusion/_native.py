@@ -39,7 +39,7 @@ def _load() -> tuple[ctypes.CDLL, Path]:
 
 
 _library, LIBRARY_PATH = _load()
-_library.ifa_set_options.argtypes = [ctypes.c_bool, ctypes.c_bool]
+_library.ifa_set_options.argtypes = [ctypes.c_bool, ctypes.c_bool, ctypes.c_int]
 _library.ifa_set_options.restype = None
 _library.ifa_take_report.argtypes = []
 _library.ifa_take_report.restype = ctypes.c_void_p
@@ -53,9 +53,13 @@ _library.ifa_set_thread_count.argtypes = [ctypes.c_int]
 _library.ifa_set_thread_count.restype = None
 
 
-def set_options(*, enabled: bool, strict: bool) -> None:
-    """Switches the pass for graphs that are compiled from now on."""
-    _library.ifa_set_options(enabled, strict)
+TARGETS = (None, "cpu", "ascend")
+"""Devices that graphs can be meant for, numbered as in `passes/options.h`; None is the one that MindSpore runs on."""
+
+
+def set_options(*, enabled: bool, strict: bool, target: str | None) -> None:
+    """Switches the pass for graphs that are compiled from now on; `target` is one of `TARGETS`."""
+    _library.ifa_set_options(enabled, strict, TARGETS.index(target))
 
 
 def take_report() -> str:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -25,20 +26,36 @@ class FusionState:
     Attributes:
         enabled: Whether attention is fused.
         strict: Whether rows in which every position is masked keep their value.
+        target: The device that graphs are meant for: "cpu", "ascend", or None for the one that MindSpore runs on.
         fresh: For graphs that must be compiled anew, whatever the caches hold: the path of a file that there was never
             before. "" otherwise.
     """
 
     enabled: bool = False
     strict: bool = False
+    target: str | None = None
     fresh: str = ""
+
+    @classmethod
+    def checked(cls, *, strict: bool, target: str | None = None) -> "FusionState":
+        """Fusion, as a user asks for it.
+
+        Raises:
+            TypeError: If `strict` is not a bool.
+            ValueError: If `target` is unknown.
+        """
+        if not isinstance(strict, bool):
+            raise TypeError(f"strict must be True or False, but got {strict!r}.")
+        if target not in _native.TARGETS:
+            raise ValueError(f'target must be "cpu", "ascend" or None, but got {target!r}.')
+        return cls(enabled=True, strict=strict, target=target)
 
     @property
     def key(self) -> str:
         """What is added to MindSpore's keys; nothing when fusion is off, so that those stay MindSpore's own."""
         if self == FusionState():
             return ""
-        return f".ifa_fusion[enabled={self.enabled:d},strict={self.strict:d},fresh={self.fresh}]"
+        return f".ifa_fusion[enabled={self.enabled:d},strict={self.strict:d},target={self.target},fresh={self.fresh}]"
 
 
 _state = FusionState()
@@ -49,7 +66,7 @@ def switch(state: FusionState) -> None:
     global _state
     if state.enabled:
         _register_pass()
-    _native.set_options(enabled=state.enabled, strict=state.strict)
+    _native.set_options(enabled=state.enabled, strict=state.strict, target=state.target)
     _state = state
 
 
@@ -83,13 +100,18 @@ def _add_state_to_caches() -> None:
     ms.nn.Cell._predict = _dropping_other_states(ms.nn.Cell._predict)
 
 
+_TARGET_FILES = {"cpu": "_native.py", "ascend": "fusion.py"}
+
+
 def _with_state_files(set_files: Any) -> Any:
     """The cache on disk is valid for the files that a graph depends on: with fusion, for this library as well."""
 
     @functools.wraps(set_files)
     def set_with_state(executor: Any, files: list[str]) -> Any:
         state = [str(_native.LIBRARY_PATH)] if _state.enabled else []
-        state += [__file__] if _state.strict else []  # any file will do that tells strict fusion apart
+        # Any files will do that tell the states apart.
+        state += [__file__] if _state.strict else []
+        state += [str(Path(__file__).with_name(_TARGET_FILES[_state.target]))] if _state.target else []
         state += [_state.fresh] if _state.fresh else []
         return set_files(executor, [*files, *state])
 

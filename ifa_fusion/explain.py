@@ -8,21 +8,24 @@ from ifa_fusion._state import FusionState
 from ifa_fusion.report import Collector, Report
 
 
-def explain(net: Network, *inputs: Any, strict: bool = False) -> Report:
+def explain(net: Network, *inputs: Any, strict: bool = False, target: str | None = None) -> Report:
     """Compiles a network with fusion on, without running it.
 
     Args:
         net: An `nn.Cell` (a loaded MindIR as `nn.GraphCell` too) or a function.
         *inputs: What it would be called with. Tensors with unknown sizes, ``Tensor(shape=[1, None], dtype=...)``, do.
         strict: As for `enable`.
+        target: As for `enable`.
 
     Returns:
         The sites of this network. Print it for a table.
 
     Raises:
-        TypeError: If `net` is neither a cell nor a function.
+        TypeError: If `net` is neither a cell nor a function, or `strict` is not a bool.
+        ValueError: If `target` is unknown.
     """
     cell = as_cell(net)
-    with Collector() as seen, _state.switched(FusionState(enabled=True, strict=strict), fresh=True):
+    state = FusionState.checked(strict=strict, target=target)
+    with Collector() as seen, _state.switched(state, fresh=True):
         compile_front_end(cell, *inputs)
     return seen.report

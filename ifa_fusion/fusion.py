@@ -9,21 +9,24 @@ from ifa_fusion._state import FusionState
 _ASCEND_KERNELS = ("cann", "ascendc")
 
 
-def enable(*, strict: bool = False, ascend_kernel: str = "cann") -> None:
+def enable(*, strict: bool = False, target: str | None = None, ascend_kernel: str = "cann") -> None:
     """Fuses the decode attention of every graph that is compiled from now on, in this process.
 
     Graphs that were compiled before are compiled again when they are next called.
 
     Args:
         strict: Keep the value of rows in which every position is masked. They are unspecified otherwise.
+        target: The device that the graphs are meant for, "cpu" or "ascend"; by default the one that MindSpore runs on.
+            With "ascend" only what the operator takes there is fused: float16 and bfloat16 within its limits. No device
+            is needed to compile and to export.
         ascend_kernel: Which kernel runs the fused operator on Ascend: "cann", the built-in one.
 
     Raises:
         TypeError: If `strict` is not a bool.
-        ValueError: If `ascend_kernel` is unknown.
+        ValueError: If `target` or `ascend_kernel` is unknown.
         NotImplementedError: If `ascend_kernel` is "ascendc".
     """
-    _state.switch(_checked(strict, ascend_kernel))
+    _state.switch(_checked(strict, target, ascend_kernel))
 
 
 def disable() -> None:
@@ -32,22 +35,22 @@ def disable() -> None:
 
 
 @contextmanager
-def fusion(*, strict: bool = False, ascend_kernel: str = "cann") -> Iterator[None]:
+def fusion(*, strict: bool = False, target: str | None = None, ascend_kernel: str = "cann") -> Iterator[None]:
     """`enable` for the body of a ``with``; what was before returns at its end. It nests.
 
     Args:
         strict: As for `enable`.
+        target: As for `enable`.
         ascend_kernel: As for `enable`.
     """
-    with _state.switched(_checked(strict, ascend_kernel)):
+    with _state.switched(_checked(strict, target, ascend_kernel)):
         yield
 
 
-def _checked(strict: bool, ascend_kernel: str) -> FusionState:
-    if not isinstance(strict, bool):
-        raise TypeError(f"strict must be True or False, but got {strict!r}.")
+def _checked(strict: bool, target: str | None, ascend_kernel: str) -> FusionState:
+    state = FusionState.checked(strict=strict, target=target)
     if ascend_kernel not in _ASCEND_KERNELS:
         raise ValueError(f"ascend_kernel must be one of {', '.join(_ASCEND_KERNELS)}, but got {ascend_kernel!r}.")
     if ascend_kernel == "ascendc":
         raise NotImplementedError('ascend_kernel="ascendc" is not supported yet; use "cann".')
-    return FusionState(enabled=True, strict=strict)
+    return state

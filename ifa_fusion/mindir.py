@@ -28,7 +28,13 @@ _TYPES = {
 }
 
 
-def fuse_mindir(source: str | os.PathLike[str], target: str | os.PathLike[str], *, strict: bool = False) -> Report:
+def fuse_mindir(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    strict: bool = False,
+    target: str | None = None,
+) -> Report:
     """Writes a MindIR in which the decode attention of another one is fused.
 
     The result holds the fused primitive: it runs on Ascend with MindSpore alone, and on a CPU in a process that has
@@ -36,30 +42,33 @@ def fuse_mindir(source: str | os.PathLike[str], target: str | os.PathLike[str], 
 
     Args:
         source: The MindIR to read.
-        target: The file to write, ``.mindir``. It appears when it is complete, not before.
+        destination: The file to write, ``.mindir``. It appears when it is complete, not before.
         strict: As for `enable`.
+        target: The device that will run it, as for `enable`: "ascend" for a file that is made on a CPU for Ascend.
 
     Returns:
         The sites of the graph.
 
     Raises:
-        FileNotFoundError: If there is no file `source`, or no folder for `target`.
-        ValueError: If a path does not end in ``.mindir``, `target` is a folder, or `source` is no MindIR or has an
-            input that is not a tensor.
+        FileNotFoundError: If there is no file `source`, or no folder for `destination`.
+        TypeError: If `strict` is not a bool.
+        ValueError: If a path does not end in ``.mindir``, `destination` is a folder, `source` is no MindIR or has an
+            input that is not a tensor, or `target` is unknown.
     """
-    source, target = _checked(Path(source), "source"), _checked(Path(target), "target")
+    state = FusionState.checked(strict=strict, target=target)
+    source, destination = _checked(Path(source), "source"), _checked(Path(destination), "destination")
     if not source.is_file():
         raise FileNotFoundError(f"source must be a MindIR file, but there is no {source}.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"target must be in a folder that exists, but there is no {target.parent}.")
-    if target.is_dir():
-        raise ValueError(f"target must be a file name, but {target} is a folder.")
+    if not destination.parent.is_dir():
+        raise FileNotFoundError(f"destination must be in a folder that exists, but there is no {destination.parent}.")
+    if destination.is_dir():
+        raise ValueError(f"destination must be a file name, but {destination} is a folder.")
     inputs = _inputs_of(source)
     network = ms.nn.GraphCell(ms.load(str(source)))
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".ifa_fusion-") as folder:
-        with Collector() as seen, _state.switched(FusionState(enabled=True, strict=strict), fresh=True):
-            ms.export(network, *inputs, file_name=str(Path(folder, target.stem)), file_format="MINDIR")
-        _move(Path(folder), target)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".ifa_fusion-") as folder:
+        with Collector() as seen, _state.switched(state, fresh=True):
+            ms.export(network, *inputs, file_name=str(Path(folder, destination.stem)), file_format="MINDIR")
+        _move(Path(folder), destination)
     return seen.report
 
 
@@ -90,10 +99,10 @@ def _inputs_of(path: Path) -> list[ms.Tensor]:
     return inputs
 
 
-def _move(folder: Path, target: Path) -> None:
+def _move(folder: Path, destination: Path) -> None:
     """Moves what an export wrote, the variables that large graphs have in files of their own first."""
-    variables = f"{target.stem}_variables"
+    variables = f"{destination.stem}_variables"
     if (folder / variables).is_dir():
-        shutil.rmtree(target.parent / variables, ignore_errors=True)
-        os.replace(folder / variables, target.parent / variables)
-    os.replace(folder / target.name, target)
+        shutil.rmtree(destination.parent / variables, ignore_errors=True)
+        os.replace(folder / variables, destination.parent / variables)
+    os.replace(folder / destination.name, destination)

@@ -9,6 +9,7 @@
 #include "passes/memory_order.h"
 #include "passes/options.h"
 #include "passes/report.h"
+#include "passes/target.h"
 
 namespace ifa::passes {
 namespace {
@@ -46,6 +47,7 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
 /// What the sites of one run share.
 struct Run {
   bool strict = false;
+  Target target = Target::kCpu;
   MemoryOrder order;
   SharedTensors shared;
   SourceLines lines;
@@ -67,7 +69,7 @@ bool TrySite(const CNodePtr &softmax, Run *run) {
   if (const auto *site = std::get_if<AttentionSite>(&match)) {
     report.features = FeaturesOf(*site);
     refusal = run->order.Check(*site);
-    if (!refusal) refusal = Lower(*site, &run->shared);
+    if (!refusal) refusal = Lower(*site, run->target, &run->shared);
   } else {
     refusal = std::get<Refusal>(match);
   }
@@ -85,6 +87,7 @@ bool FuseDecodeAttention(const FuncGraphPtr &root) {
   if (!options.enabled || root == nullptr || root->manager() == nullptr) return false;
   Run run;
   run.strict = options.strict;
+  run.target = CurrentTarget();
   bool changed = false;
   for (const CNodePtr &softmax : SoftmaxesOf(root)) {
     changed = TrySite(softmax, &run) || changed;

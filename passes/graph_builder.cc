@@ -78,8 +78,8 @@ AnfNodePtr GraphBuilder::TupleOf(const std::vector<AnfNodePtr> &tensors) const {
 }
 
 AnfNodePtr GraphBuilder::Widened(const AnfNodePtr &tensor) const {
-  return TypeOf(tensor) == mindspore::kNumberTypeBFloat16 ? Cast(tensor, mindspore::kNumberTypeFloat32)
-                                                          : tensor;
+  const bool widens = target_ == Target::kCpu && TypeOf(tensor) == mindspore::kNumberTypeBFloat16;
+  return widens ? Cast(tensor, mindspore::kNumberTypeFloat32) : tensor;
 }
 
 AnfNodePtr GraphBuilder::Reshape(const AnfNodePtr &tensor, const Shape &shape) const {

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "passes/ir.h"
+#include "passes/target.h"
 
 namespace ifa::passes {
 
 class GraphBuilder {
  public:
   /// @param origin gives the new nodes their graph, scope and source line.
-  explicit GraphBuilder(const mindspore::CNodePtr &origin) : origin_(origin) {}
+  GraphBuilder(const mindspore::CNodePtr &origin, Target target) : origin_(origin), target_(target) {}
 
   mindspore::AnfNodePtr Integer(int64_t value) const;
   mindspore::AnfNodePtr Integers(const Shape &values) const;
@@ -26,7 +27,7 @@ class GraphBuilder {
                              mindspore::TypeId type, const Shape &shape) const;
   mindspore::AnfNodePtr TupleOf(const std::vector<mindspore::AnfNodePtr> &tensors) const;
 
-  /// fp32 for a bf16 tensor: MindSpore's CPU backend has hardly an operator for bf16, but can cast it.
+  /// On a CPU fp32 for a bf16 tensor: MindSpore has hardly an operator for bf16 there, but can cast it.
   mindspore::AnfNodePtr Widened(const mindspore::AnfNodePtr &tensor) const;
 
   // The following return the tensor itself where there is nothing to do, and keep its type where they do not
@@ -44,6 +45,7 @@ class GraphBuilder {
   mindspore::CNodePtr NewNode(const std::vector<mindspore::AnfNodePtr> &inputs) const;
 
   mindspore::CNodePtr origin_;
+  Target target_;
 };
 
 }  // namespace ifa::passes

@@ -14,9 +14,6 @@ namespace {
 
 using mindspore::AnfNodePtr;
 
-// Of the operator on every target: the document allows no more.
-constexpr int64_t kLargestHeadSize = 512;
-
 struct OperatorShapes {
   Shape query;
   Shape key_value;
@@ -70,14 +67,11 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
 
 }  // namespace
 
-std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared) {
-  const GraphBuilder builder(site.value_matmul);
+std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTensors *shared) {
+  if (auto refusal = CheckLimits(site, target)) return refusal;
+  const GraphBuilder builder(site.value_matmul, target);
   const OperatorShapes shapes = ShapesOf(site);
   const Shape result_shape = *ShapeOf(site.result());
-  if (site.head_size > kLargestHeadSize) {
-    return Refusal{"head_size",
-                   "the head size is " + std::to_string(site.head_size) + ", the operator takes at most 512"};
-  }
   if (!CanReshape(site.query, shapes.query)) return UnknownSizes("the query");
   if (!CanReshape(site.key, shapes.key_value)) return UnknownSizes("the key");
   if (!CanReshape(site.value, shapes.key_value)) return UnknownSizes("the value");

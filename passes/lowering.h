@@ -6,11 +6,12 @@
 
 #include "passes/attention_site.h"
 #include "passes/score_terms.h"
+#include "passes/target.h"
 
 namespace ifa::passes {
 
 /// Replaces the site's value matmul in its graph.
 /// @return why the operator can't stand for the site, or nothing. The site is unchanged in the graph then.
-std::optional<Refusal> Lower(const AttentionSite &site, SharedTensors *shared);
+std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTensors *shared);
 
 }  // namespace ifa::passes

@@ -41,9 +41,11 @@ EXPORT_CUSTOM_PASS_PLUGIN(ifa::passes::FusionPlugin)
 #define IFA_API extern "C" __attribute__((visibility("default")))
 
 /// Turns the pass on or off for graphs compiled from now on.
-IFA_API void ifa_set_options(bool enabled, bool strict) {
+/// @param target an ifa::passes::TargetOption
+IFA_API void ifa_set_options(bool enabled, bool strict, int target) {
   auto &options = ifa::passes::Options::Instance();
   options.strict = strict;
+  options.target = static_cast<ifa::passes::TargetOption>(target);
   options.enabled = enabled;
 }
 

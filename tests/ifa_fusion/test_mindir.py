@@ -84,19 +84,19 @@ def test_fused_files_run_in_a_process_that_only_imports_the_package(tmp_path):
         np.testing.assert_allclose(got, want, rtol=0, atol=case[-1] * np.abs(want).max())
 
 
-def test_source_stays_and_only_the_target_appears(source, tmp_path):
+def test_source_stays_and_only_the_destination_appears(source, tmp_path):
     before = source.read_bytes()
     ifa_fusion.fuse_mindir(source, tmp_path / "fused.mindir")
     assert source.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.mindir", "fused.mindir"]
 
 
-def test_target_may_exist_or_be_the_source(source, tmp_path):
-    target = tmp_path / "fused.mindir"
-    target.write_text("old")
-    ifa_fusion.fuse_mindir(source, target)
+def test_destination_may_exist_or_be_the_source(source, tmp_path):
+    destination = tmp_path / "fused.mindir"
+    destination.write_text("old")
+    ifa_fusion.fuse_mindir(source, destination)
     ifa_fusion.fuse_mindir(source, source)
-    for path in (source, target):
+    for path in (source, destination):
         assert "IncreFlashAttention" in operators_in(path)
 
 
@@ -126,24 +126,24 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("source_name", "target_name", "error", "argument"),
+    ("source_name", "destination_name", "error", "argument"),
     [
         ("missing.mindir", "fused.mindir", FileNotFoundError, "source"),
         (".mindir", "fused.mindir", ValueError, "source"),
         ("folder.mindir", "fused.mindir", FileNotFoundError, "source"),
         ("decoder.onnx", "fused.mindir", ValueError, "source"),
         ("decoder", "fused.mindir", ValueError, "source"),
-        ("decoder.mindir", "fused.onnx", ValueError, "target"),
-        ("decoder.mindir", "fused", ValueError, "target"),
-        ("decoder.mindir", "nowhere/fused.mindir", FileNotFoundError, "target"),
-        ("decoder.mindir", "folder.mindir", (ValueError, FileNotFoundError), "target"),
+        ("decoder.mindir", "fused.onnx", ValueError, "destination"),
+        ("decoder.mindir", "fused", ValueError, "destination"),
+        ("decoder.mindir", "nowhere/fused.mindir", FileNotFoundError, "destination"),
+        ("decoder.mindir", "folder.mindir", (ValueError, FileNotFoundError), "destination"),
     ],
 )
-def test_wrong_paths(source, tmp_path, source_name, target_name, error, argument):
+def test_wrong_paths(source, tmp_path, source_name, destination_name, error, argument):
     (tmp_path / "folder.mindir").mkdir()
     before = files_in(tmp_path)
     with pytest.raises(error, match=f"^{argument} must be"):
-        ifa_fusion.fuse_mindir(tmp_path / source_name, tmp_path / target_name)
+        ifa_fusion.fuse_mindir(tmp_path / source_name, tmp_path / destination_name)
     assert files_in(tmp_path) == before
     assert not any((tmp_path / "folder.mindir").iterdir())
 
@@ -169,9 +169,9 @@ def test_truncated_files(source, tmp_path, share):
     assert files_in(tmp_path) == before
 
 
-def test_failing_export_leaves_the_target_alone(source, tmp_path, monkeypatch):
-    target = tmp_path / "fused.mindir"
-    target.write_text("old")
+def test_failing_export_leaves_the_destination_alone(source, tmp_path, monkeypatch):
+    destination = tmp_path / "fused.mindir"
+    destination.write_text("old")
 
     def fail(*args: object, file_name: str, **kwargs: object) -> None:
         Path(file_name).with_suffix(".mindir").write_text("half")
@@ -179,6 +179,6 @@ def test_failing_export_leaves_the_target_alone(source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ms, "export", fail)
     with pytest.raises(RuntimeError, match="disk full"):
-        ifa_fusion.fuse_mindir(source, target)
-    assert target.read_text() == "old"
+        ifa_fusion.fuse_mindir(source, destination)
+    assert destination.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.mindir", "fused.mindir"]

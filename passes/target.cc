@@ -1,0 +1,64 @@
+#include "passes/target.h"
+
+#include <string>
+
+#include "mindspore/core/include/utils/ms_context.h"
+#include "passes/options.h"
+
+namespace ifa::passes {
+namespace {
+
+// Of the operator on every target: the document allows no more.
+constexpr int64_t kLargestHeadSize = 512;
+// Of CANN's operator on Ascend 910B, by its tiling; unknown sizes are left to it.
+constexpr int64_t kLargestGroup = 64;
+constexpr int64_t kMostKvHeads = 256;
+constexpr int64_t kLargestBatch = 65536;
+// In elements: the document's demand where there is a pse_shift.
+constexpr int64_t kBiasedHeadSizeStep = 16;
+
+std::optional<Refusal> AtMost(const std::string &what, int64_t size, int64_t most) {
+  if (size <= most) return std::nullopt;
+  return Refusal{"ascend_limit", what + " is " + std::to_string(size) + ", the operator takes at most " +
+                                     std::to_string(most) + " on Ascend"};
+}
+
+std::optional<Refusal> CheckAscendLimits(const AttentionSite &site) {
+  if (site.type == mindspore::kNumberTypeFloat32) {
+    return Refusal{"ascend_type",
+                   "query, key and value are float32, on Ascend the operator takes float16 and bfloat16: "
+                   "convert the network, or keep its caches in one of them"};
+  }
+  if (auto refusal = AtMost("the number of query heads for each KV head", site.group, kLargestGroup))
+    return refusal;
+  if (auto refusal = AtMost("the number of KV heads", site.kv_heads, kMostKvHeads)) return refusal;
+  if (auto refusal = AtMost("the batch", site.batch, kLargestBatch)) return refusal;
+  if (!site.biases.empty() && site.head_size % kBiasedHeadSizeStep != 0) {
+    return Refusal{"ascend_limit", "the head size is " + std::to_string(site.head_size) +
+                                       ", with a bias the operator takes multiples of 16 on Ascend"};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Target CurrentTarget() {
+  const TargetOption option = Options::Instance().target;
+  if (option != TargetOption::kDevice) {
+    return option == TargetOption::kAscend ? Target::kAscend : Target::kCpu;
+  }
+  const auto context = mindspore::MsContext::GetInstance();
+  return context->get_param<std::string>(mindspore::MS_CTX_DEVICE_TARGET) == mindspore::kAscendDevice
+             ? Target::kAscend
+             : Target::kCpu;
+}
+
+std::optional<Refusal> CheckLimits(const AttentionSite &site, Target target) {
+  if (site.head_size > kLargestHeadSize) {
+    return Refusal{"head_size",
+                   "the head size is " + std::to_string(site.head_size) + ", the operator takes at most 512"};
+  }
+  return target == Target::kAscend ? CheckAscendLimits(site) : std::nullopt;
+}
+
+}  // namespace ifa::passes
