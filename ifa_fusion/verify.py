@@ -14,6 +14,8 @@ from ifa_fusion.report import Collector, Report
 # Fused and unfused differ in rounding only: the unfused one rounds scores and probabilities, the fused one the result.
 # Relative to the largest value of an output, in units of what its type resolves, times the depth of a small network.
 _TOLERANCE = {ms.float64: 1e-4, ms.float32: 1e-4, ms.float16: 1e-2, ms.bfloat16: 8e-2}
+# Absolute: numbers that lie on both sides of a half by their rounding become neighbours in int8.
+_INT8_STEP = 1.0
 
 
 class VerificationError(AssertionError):
@@ -44,7 +46,7 @@ def verify(net: Network, *inputs: Any, tolerance: float | None = None, strict: b
         net: An `nn.Cell` or a function that takes and returns tensors.
         *inputs: Its inputs.
         tolerance: The largest difference allowed, relative to the largest absolute value of an output. By default
-            1e-4 for fp32, 1e-2 for fp16 and 8e-2 for bf16. Other types must be equal.
+            1e-4 for fp32, 1e-2 for fp16 and 8e-2 for bf16; int8 may differ by 1, other types must be equal.
         strict: As for `enable`.
 
     Returns:
@@ -94,7 +96,6 @@ def _flatten(outputs: Any) -> list[ms.Tensor]:
 
 def _compare(index: int, unfused: ms.Tensor, fused: ms.Tensor, tolerance: float | None) -> tuple[float, float]:
     """The largest difference, absolute and relative."""
-    allowed = tolerance if tolerance is not None else _TOLERANCE.get(unfused.dtype, 0.0)
     expected = unfused.asnumpy().astype(np.float64)
     got = fused.asnumpy().astype(np.float64)
     if expected.shape != got.shape:
@@ -107,7 +108,11 @@ def _compare(index: int, unfused: ms.Tensor, fused: ms.Tensor, tolerance: float 
     difference = float(np.max(np.abs(expected[finite] - got[finite]), initial=0.0))
     scale = float(np.max(np.abs(expected[finite]), initial=0.0))
     relative = difference / scale if scale else difference
-    if relative > allowed:
+    if tolerance is None and unfused.dtype == ms.int8:
+        measured, allowed = difference, _INT8_STEP
+    else:
+        measured, allowed = relative, _TOLERANCE.get(unfused.dtype, 0.0) if tolerance is None else tolerance
+    if measured > allowed:
         raise VerificationError(
             f"output {index} differs by {difference:.3g} ({relative:.3g} of its largest value {scale:.3g}) between the "
             f"unfused and the fused network; {allowed:.3g} is allowed."

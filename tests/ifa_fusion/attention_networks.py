@@ -57,6 +57,11 @@ class MaskedAttention(nn.Cell):
         return attend_masked(q, k, v, hidden)
 
 
+class MaskedAttentionInInt8(nn.Cell):
+    def construct(self, q, k, v, hidden):
+        return ops.clamp(ops.round(attend_masked(q, k, v, hidden)), -128, 127).astype(ms.int8)
+
+
 class JittedAttention(nn.Cell):
     @ms.jit
     def construct(self, q, k, v, hidden):

@@ -11,6 +11,7 @@ from attention_networks import (
     Attention,
     Decoder,
     MaskedAttention,
+    MaskedAttentionInInt8,
     RefusedAttention,
     TwoSites,
     attend,
@@ -75,6 +76,21 @@ def test_rows_that_are_masked_throughout_differ_unless_strict():
         ifa_fusion.verify(MaskedAttention(), *masked_throughout())
     result = ifa_fusion.verify(MaskedAttention(), *masked_throughout(), strict=True, tolerance=2e-3)
     assert len(result.report.fused) == 1
+
+
+def weighted_or_mean(difference: int) -> list[Tensor]:
+    """Unfused, every output is the first position's value, fused it is the mean of both positions."""
+    query, key, value = np.full((1, 6, 1, 8), 5.0), np.zeros((1, 2, 2, 8)), np.zeros((1, 2, 2, 8))
+    key[:, :, 0], value[:, :, 0] = 5, 2 * difference
+    return [*(Tensor(x.astype(np.float32)) for x in (query, key, value)), Tensor(np.ones((1, 1, 1, 2), bool))]
+
+
+def test_int8_outputs_may_differ_by_one():
+    assert ifa_fusion.verify(MaskedAttentionInInt8(), *weighted_or_mean(1)).largest_difference == 1
+    with pytest.raises(VerificationError, match=r"output 0 differs by 2 .* 1 is allowed"):
+        ifa_fusion.verify(MaskedAttentionInInt8(), *weighted_or_mean(2))
+    with pytest.raises(VerificationError, match=r"output 0 differs by 1 .* 0\.4 is allowed"):
+        ifa_fusion.verify(MaskedAttentionInInt8(), *weighted_or_mean(1), tolerance=0.4)
 
 
 def test_fusion_is_as_before_after_a_difference():
