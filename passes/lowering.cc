@@ -28,12 +28,12 @@ OperatorShapes ShapesOf(const AttentionSite &site) {
           {site.batch, site.kv_length, site.kv_heads * site.head_size}};
 }
 
-AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
-                        const Antiquantisation &antiquantisation) {
+AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
   const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
   const AnfNodePtr value = builder.TupleOf({builder.Reshape(site.value, shapes.key_value)});
+  const Antiquantisation antiquantisation = BuildAntiquantisation(builder, site);
   const OutputScale output = BuildOutputScale(builder, site);
   const AnfNodePtr none = builder.None();
   // The primitive's order: query, key, value, attn_mask, actual_seq_lengths, pse_shift, dequant_scale1,
@@ -80,10 +80,7 @@ std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTen
   }
   const auto terms = BuildScoreTerms(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
-  const auto antiquantisation = BuildAntiquantisation(builder, site);
-  if (const auto *refusal = std::get_if<Refusal>(&antiquantisation)) return *refusal;
-  const AnfNodePtr attention =
-      CallOperator(builder, site, std::get<ScoreTerms>(terms), std::get<Antiquantisation>(antiquantisation));
+  const AnfNodePtr attention = CallOperator(builder, site, std::get<ScoreTerms>(terms));
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);

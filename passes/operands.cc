@@ -1,11 +1,11 @@
 #include "passes/operands.h"
 
 #include <algorithm>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "passes/antiquantisation.h"
 #include "passes/roles.h"
 
 namespace ifa::passes {
@@ -27,17 +27,8 @@ AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, const Steps &s
   return IsView(node) && definite ? Operand(node, 0) : nullptr;
 }
 
-/// The int8 caches when there are any, else what nothing but scalars was applied to.
-std::vector<Source> Usable(const std::vector<Source> &sources) {
-  const auto quantised = [](const Source &source) { return IsInt8(source.node); };
-  const bool any = std::any_of(sources.begin(), sources.end(), quantised);
-  std::vector<Source> usable;
-  std::copy_if(sources.begin(), sources.end(), std::back_inserter(usable),
-               [&](const Source &source) { return any ? quantised(source) : source.terms.empty(); });
-  return usable;
-}
-
-/// The operand of a matmul, and everything above it that it can be taken from. The nearest comes first.
+/// The operand of a matmul, and everything above it that it can be taken from: what nothing but scalars was
+/// applied to, and int8 caches. The nearest comes first.
 /// @param passed gets the nodes in between.
 std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
                               std::vector<AnfNodePtr> *passed) {
@@ -56,12 +47,13 @@ std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
     if (!described) break;
     // Between a view and its Load stands nothing that could be given to the operator.
     const auto type = IsInt8(above) ? walk.widest : TypeOf(above);
-    if (!IsOp(node, "Load")) sources.push_back({above, view, walk.scale, type, walk.terms});
+    const bool usable = !IsOp(node, "Load") && (walk.terms.empty() || IsInt8(above));
+    if (usable) sources.push_back({above, view, walk.scale, type, walk.terms});
     passed->push_back(node);
     below = node;
     node = above;
   }
-  return Usable(sources);
+  return sources;
 }
 
 /// What a key or value source amounts to, given to the operator.
@@ -108,11 +100,14 @@ std::optional<RowSplit> SplitRows(const Axis &rows) {
 }
 
 /// All ways in which the operator can read the source as it lies in memory.
-std::vector<KvCandidate> KvCandidates(const Source &source, const Roles &roles) {
+std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &matmul, bool positions_last) {
+  const Roles roles = KvRoles(source.view, matmul, positions_last);
   const auto shape = ShapeOf(source.node);
   const auto rows = SplitRows(roles.rows);
   std::vector<KvCandidate> candidates;
   if (!rows || !shape || !IsFloat(source.type)) return candidates;
+  const CacheUse use{matmul, positions_last, Size(rows->batch), Size(rows->heads), rows->group};
+  if (IsInt8(source.node) && !CanFold({source.scale, source.terms}, use)) return candidates;
   const auto add = [&](KvLayout layout, const std::vector<Axis> &order) {
     if (!IsSourceInOrder(Concatenated(order), *shape)) return;
     candidates.push_back({&source,
@@ -173,7 +168,7 @@ struct Choice {
   mindspore::TypeId type = mindspore::kTypeUnknown;  ///< in which the operator runs
 };
 
-/// The farthest pair of key and value that agree, with a query of their type if possible.
+/// The farthest pair of key and value that agree, of int8 or with a query of their type if possible.
 Choice Choose(const std::vector<KvCandidate> &keys, const std::vector<KvCandidate> &values,
               const std::vector<Source> &queries, bool transposed) {
   Choice any;
@@ -185,7 +180,7 @@ Choice Choose(const std::vector<KvCandidate> &keys, const std::vector<KvCandidat
       const Source *query = ChooseQuery(queries, transposed, type);
       if (query == nullptr) continue;
       const Choice choice{&*key, &*value, query, type};
-      if (TypeOf(query->node) == type) return choice;
+      if (IsInt8(key->source->node) || TypeOf(query->node) == type) return choice;
       if (any.key == nullptr) any = choice;
     }
   }
@@ -196,7 +191,7 @@ std::vector<KvCandidate> AllKvCandidates(const std::vector<Source> &sources, con
                                          bool positions_last) {
   std::vector<KvCandidate> all;
   for (const Source &source : sources) {
-    const auto candidates = KvCandidates(source, KvRoles(source.view, matmul, positions_last));
+    const auto candidates = KvCandidates(source, matmul, positions_last);
     all.insert(all.end(), candidates.begin(), candidates.end());
   }
   return all;
@@ -213,30 +208,6 @@ Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<K
                 ToString(Concatenated(source.view.axes()))};
   }
   return {"kv_mismatch", "key and value disagree in batch, KV heads, length, layout or type"};
-}
-
-/// Whether the operator can compute what stands between an int8 cache and its matmul: it adds first and
-/// multiplies then.
-bool AddsBeforeMultiplying(const Source &source) {
-  bool added = false;
-  for (const AffineTerm &term : source.terms) {  // from the matmul upwards, so the last operation first
-    if (added && !term.shifts()) return false;
-    added = added || term.shifts();
-    if (term.shifts() && term.scale != source.scale) return false;
-  }
-  return true;
-}
-
-std::optional<Refusal> CheckDequantisations(const Source &key, const Source &value) {
-  if (IsInt8(key.node) != IsInt8(value.node)) {
-    return Refusal{"kv_mismatch", std::string("only the ") + (IsInt8(key.node) ? "key" : "value") +
-                                      " is int8, the operator's key and value have one type"};
-  }
-  if (!AddsBeforeMultiplying(key) || !AddsBeforeMultiplying(value)) {
-    return Refusal{"dequantisation",
-                   "an offset is added after the scale, the operator's is added to the int8 numbers"};
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -257,10 +228,9 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   const auto queries = SourcesOf(score.lhs, {TakeCast, TakeScale}, &site->passed);
   const auto keys = SourcesOf(score.rhs, kv_steps, &site->passed);
   auto values = SourcesOf(value.rhs, kv_steps, &site->passed);
-  values.erase(std::find_if(values.begin(), values.end(),
-                            [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
+  values.erase(std::remove_if(values.begin(), values.end(),
+                              [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
                values.end());
-  if (auto refusal = CheckDequantisations(keys.back(), values.back())) return refusal;
   if (score_shape->rows != 1 && !RowsAreHeads(queries.back().view, score.transpose_lhs)) {
     return Refusal{"query_length", "the query length is not provably 1: the query has " +
                                        std::to_string(score_shape->rows) +

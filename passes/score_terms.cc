@@ -41,9 +41,10 @@ std::optional<Shape> SeparatedShape(const AttentionSite &site, const View &view,
 /// @param moves what stands between the tensor and the scores.
 AnfNodePtr SeparatedRows(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &tensor,
                          std::vector<Move> moves) {
-  return Separated(builder, tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
+  const auto rows = Separated(tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
     return SeparatedShape(site, view, shape);
   });
+  return rows ? builder.Reshape(rows->tensor, rows->shape) : nullptr;
 }
 
 /// True where positions are hidden, (1|B, 1, 1, S).

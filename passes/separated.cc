@@ -30,20 +30,16 @@ Move Applied(const AnfNodePtr &view_operation) {
   return [view_operation](View *view) { return ApplyView(view_operation, view); };
 }
 
-AnfNodePtr Separated(const GraphBuilder &builder, AnfNodePtr tensor, std::vector<Move> moves,
-                     const ShapeOfSeparated &wanted) {
-  AnfNodePtr source;
-  Shape result;
+std::optional<SeparatedTensor> Separated(AnfNodePtr tensor, std::vector<Move> moves,
+                                         const ShapeOfSeparated &wanted) {
+  std::optional<SeparatedTensor> separated;
   while (true) {
-    if (const auto shape = SeparatedShape(tensor, moves, wanted)) {
-      source = tensor;
-      result = *shape;
-    }
+    if (const auto shape = SeparatedShape(tensor, moves, wanted)) separated = {tensor, *shape};
     if (!IsView(tensor) || MonadOf(tensor) != nullptr) break;
     moves.insert(moves.begin(), Applied(tensor));
     tensor = Operand(tensor, 0);
   }
-  return source == nullptr ? nullptr : builder.Reshape(source, result);
+  return separated;
 }
 
 bool CanReshape(const AnfNodePtr &tensor, const Shape &shape) {

@@ -6,7 +6,6 @@
 #include <optional>
 #include <vector>
 
-#include "passes/graph_builder.h"
 #include "passes/ir.h"
 
 namespace ifa::passes {
@@ -21,11 +20,17 @@ Move Applied(const mindspore::AnfNodePtr &view_operation);
 /// nothing when it is not laid out so.
 using ShapeOfSeparated = std::function<std::optional<Shape>(const View &view, const Shape &shape)>;
 
-/// The farthest tensor at or above this one, through views, that can be reshaped as wanted; null when none
+/// A tensor and the shape that it is wanted in.
+struct SeparatedTensor {
+  mindspore::AnfNodePtr tensor;
+  Shape shape;
+};
+
+/// The farthest tensor at or above this one, through views, that can be reshaped as wanted; nothing when none
 /// can.
 /// @param moves what stands between the tensor and the place where it is used.
-mindspore::AnfNodePtr Separated(const GraphBuilder &builder, mindspore::AnfNodePtr tensor,
-                                std::vector<Move> moves, const ShapeOfSeparated &wanted);
+std::optional<SeparatedTensor> Separated(mindspore::AnfNodePtr tensor, std::vector<Move> moves,
+                                         const ShapeOfSeparated &wanted);
 
 /// Whether MindSpore's Reshape can bring the tensor into the shape: it infers at most one size.
 bool CanReshape(const mindspore::AnfNodePtr &tensor, const Shape &shape);

@@ -1,4 +1,4 @@
-"""int8 caches: their dequantisation is folded into the operator, or refused with a reason."""
+"""int8 caches: their dequantisation is folded into the operator, or else the operator is given what it gives."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def assert_int8(outcome: Any, expected: np.ndarray) -> None:
     outcome.assert_gives(expected)
     assert "int8 cache" in outcome.features
     assert not outcome.other_operators & {"Mul", "Muls", "Add", "ExpandDims", "Tile"}, str(outcome.operators)
+
+
+def assert_dequantised(outcome: Any, expected: np.ndarray) -> None:
+    """Fused, and the operator is given what the dequantisation gives."""
+    outcome.assert_fused()
+    outcome.assert_gives(expected)
+    assert "int8 cache" not in outcome.features
 
 
 def test_scales_that_are_numbers():
@@ -279,19 +286,24 @@ def test_sizes_that_only_the_run_knows(unknown):
 )
 def test_scales_that_vary_too_much(shape, repeated, scaled):
     operands = draw_int8()
-    stage = quant.Scaled(as_parameter(draw_scales(*shape)[0]))
+    scale = draw_scales(*shape)[0]
+    stage = quant.Scaled(as_parameter(scale))
     varying = After(net.repeat_interleave, stage) if repeated else After(stage, net.repeat_interleave)
     uniform = After(quant.Scaled(0.02), net.repeat_interleave)
     stages = (varying, uniform) if scaled == "key" else (uniform, varying)
     outcome = compare(Attention(key=stages[0], value=stages[1]), *tensors(*operands.bnsd))
-    outcome.assert_refused("dequantisation", location=line_of(net.softmax, "ops.softmax("))
+    if repeated:
+        operands = replace(operands, key=operands.key.repeat(3, 1), value=operands.value.repeat(3, 1))
+    scales = (scale, 0.02) if scaled == "key" else (0.02, scale)
+    assert_dequantised(outcome, dequantised(operands, scales).attend())
 
 
 def test_offsets_that_vary_too_much():
-    offset = as_parameter(draw_offsets(1, 1, 10, 1)[0])
-    stages = (quant.Shifted(offset, 0.02), quant.Scaled(0.02))
-    outcome = compare(folded(stages), *tensors(*draw_int8().bnsd))
-    outcome.assert_refused("dequantisation")
+    operands = draw_int8()
+    offset = draw_offsets(1, 1, 10, 1)[0]
+    stages = (quant.Shifted(as_parameter(offset), 0.02), quant.Scaled(0.02))
+    outcome = compare(folded(stages), *tensors(*operands.bnsd))
+    assert_dequantised(outcome, dequantised(operands, (0.02, 0.02), (offset, 0)).attend())
 
 
 @pytest.mark.parametrize("sizes", [{"length": 8}, {"batch": 8}, {"kv_heads": 8, "heads": 8}])
@@ -304,34 +316,52 @@ def test_scales_of_one_axis_with_the_size_of_another(sizes):
     scales = draw_scales(*shape)
     repeat = net.same if axis == 1 else net.repeat_interleave
     outcome = compare(folded((quant.Scaled(as_parameter(x)) for x in scales), repeat), *tensors(*operands.bnsd))
+    expected = dequantised(operands, scales).attend()
     if axis == 1:
-        outcome.assert_fused()
-        outcome.assert_gives(dequantised(operands, scales).attend())
-        assert "int8 cache" in outcome.features
+        assert_int8(outcome, expected)
     else:
-        outcome.assert_refused("dequantisation")
+        assert_dequantised(outcome, expected)
 
 
 @pytest.mark.parametrize("quantised", ["key", "value"])
 def test_only_one_of_the_caches_is_int8(quantised):
     operands = draw_int8()
     floats = draw()
-    stages = [quant.Scaled(0.02), net.same]
-    caches = [operands.key, floats.value]
-    if quantised == "value":
-        stages.reverse()
-        caches = [floats.key, operands.value]
-    outcome = compare(folded(stages), *tensors(operands.bnsd[0], *caches))
-    outcome.assert_refused("kv_mismatch", location=line_of(net.softmax, "ops.softmax("))
+    if quantised == "key":
+        mixed, stages, scales = replace(operands, value=floats.value), (quant.Scaled(0.02), net.same), (0.02, 1)
+    else:
+        mixed, stages, scales = replace(operands, key=floats.key), (net.same, quant.Scaled(0.02)), (1, 0.02)
+    outcome = compare(folded(stages), *tensors(*mixed.bnsd))
+    assert_dequantised(outcome, dequantised(mixed, scales).attend())
+
+
+def test_dequantised_in_two_types():
+    """Neither cache can go into the operator, and what they give can't together."""
+    scales = draw_scales(1, 1, 10, 1)
+    key, value = (quant.Scaled(as_parameter(x, t), t) for x, t in zip(scales, (ms.float32, ms.float16), strict=True))
+    outcome = compare(
+        Attention(net.grouped_query, key, value, weights=net.softmax_to_fp16), *tensors(*draw_int8().bnsd)
+    )
+    outcome.assert_refused("kv_mismatch", location=line_of(net.softmax_to_fp16, "ops.softmax("))
 
 
 @pytest.mark.parametrize("stage", [quant.ShiftedAfter, quant.ShiftedBetween])
 @pytest.mark.parametrize("scale", [0.02, PER_CHANNEL], ids=["number", "tensor"])
-def test_offset_added_to_what_was_scaled(stage, scale):
-    scale = scale if isinstance(scale, float) else as_parameter(draw_scales(*scale)[0])
-    stages = (stage(as_parameter(np.full((8,), 0.5)), scale), quant.Scaled(0.02))
-    outcome = compare(folded(stages), *tensors(*draw_int8().bnsd))
-    outcome.assert_refused("dequantisation")
+@pytest.mark.parametrize("shifted", ["key", "value"])
+def test_offset_added_to_what_was_scaled(stage, scale, shifted):
+    operands = draw_int8()
+    number = scale if isinstance(scale, float) else draw_scales(*scale)[0]
+    stages = [
+        stage(as_parameter(np.full((8,), 0.5)), scale if isinstance(scale, float) else as_parameter(number)),
+        quant.Scaled(0.02),
+    ]
+    offset = 0.5 / number if stage is quant.ShiftedAfter else 1.0
+    scales, offsets = [number if stage is quant.ShiftedAfter else number / 2, 0.02], [offset, 0]
+    if shifted == "value":
+        for column in (stages, scales, offsets):
+            column.reverse()
+    outcome = compare(folded(stages), *tensors(*operands.bnsd))
+    assert_dequantised(outcome, dequantised(operands, scales, offsets).attend())
 
 
 def test_difference_of_int8_numbers_that_wraps_around():
@@ -356,12 +386,10 @@ def test_offset_subtracted_in_part():
 
 def test_rotated_after_it_was_dequantised():
     """The operator can't rotate: it is given what the rotation gives."""
-    stages = (After(quant.Rotated(0.02), net.same), quant.Scaled(0.02))
-    outcome = compare(folded((stages[0], After(stages[1], net.Times(1.0)))), *tensors(*draw_int8().bnsd))
-    outcome.assert_refused("kv_mismatch")
-    outcome = compare(folded((quant.Rotated(0.02), quant.Rotated(0.02))), *tensors(*draw_int8().bnsd))
-    outcome.assert_fused()
-    assert "int8 cache" not in outcome.features
+    for value in (quant.Scaled(0.02), quant.Rotated(0.02)):
+        outcome = compare(folded((quant.Rotated(0.02), value)), *tensors(*draw_int8().bnsd))
+        outcome.assert_fused()
+        assert "int8 cache" not in outcome.features
 
 
 def test_new_token_that_is_not_int8():
