@@ -41,6 +41,8 @@ def _load() -> tuple[ctypes.CDLL, Path]:
 _library, LIBRARY_PATH = _load()
 _library.ifa_set_options.argtypes = [ctypes.c_bool, ctypes.c_bool, ctypes.c_int]
 _library.ifa_set_options.restype = None
+_library.ifa_pass_seconds.argtypes = []
+_library.ifa_pass_seconds.restype = ctypes.c_double
 _library.ifa_take_report.argtypes = []
 _library.ifa_take_report.restype = ctypes.c_void_p
 _library.ifa_free.argtypes = [ctypes.c_void_p]
@@ -69,6 +71,11 @@ def take_report() -> str:
         return ctypes.string_at(address).decode()
     finally:
         _library.ifa_free(address)
+
+
+def pass_seconds() -> float:
+    """The time that the pass has taken in this process."""
+    return _library.ifa_pass_seconds()
 
 
 def instruction_set() -> str:

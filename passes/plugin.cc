@@ -1,5 +1,7 @@
 // How the library meets MindSpore and Python: the pass plugin, and a C interface for ctypes.
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -18,10 +20,18 @@ namespace {
 
 constexpr char kPassName[] = "ifa_fusion";
 
+std::atomic<double> seconds_in_pass{0};
+
 class FusionPass : public mindspore::opt::Pass {
  public:
   FusionPass() : Pass(kPassName) {}
-  bool Run(const mindspore::FuncGraphPtr &root) override { return FuseDecodeAttention(root); }
+  bool Run(const mindspore::FuncGraphPtr &root) override {
+    const auto start = std::chrono::steady_clock::now();
+    const bool changed = FuseDecodeAttention(root);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    seconds_in_pass = seconds_in_pass + taken.count();  // MindSpore compiles one graph at a time
+    return changed;
+  }
 };
 
 class FusionPlugin : public mindspore::opt::CustomPassPlugin {
@@ -51,6 +61,9 @@ IFA_API void ifa_set_options(bool enabled, bool strict, int target) {
 
 /// The sites seen since the last call, as JSON. The caller frees the text with ifa_free.
 IFA_API char *ifa_take_report() { return strdup(ifa::passes::Report::Instance().TakeJson().c_str()); }
+
+/// That the pass has taken in this process.
+IFA_API double ifa_pass_seconds() { return ifa::passes::seconds_in_pass; }
 
 IFA_API void ifa_free(char *text) { std::free(text); }
 

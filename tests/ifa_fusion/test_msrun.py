@@ -1,0 +1,57 @@
+"""Networks that several processes run together, as `msrun` starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = """
+import mindspore as ms
+import numpy as np
+from attention_networks import Attention, operands
+from mindspore import nn, ops
+from mindspore.communication import get_rank, init
+
+import ifa_fusion
+
+
+class Summed(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.attention = Attention()
+        self.sum = ops.AllReduce()
+
+    def construct(self, *inputs):
+        return self.sum(self.attention(*inputs))
+
+
+ms.set_context(mode=ms.GRAPH_MODE)
+init()
+inputs = operands(seed=get_rank())
+expected = Summed()(*inputs).asnumpy()
+with ifa_fusion.fusion():
+    got = Summed()(*inputs).asnumpy()
+np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+print("rank", get_rank(), [site.reason for site in ifa_fusion.report().sites])
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_every_process_fuses(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [Path(sys.executable).with_name("msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True"]
+    command += [f"--master_port={free_port()}", "--log_dir=log", "worker.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    logs = "".join(path.read_text() for path in sorted(tmp_path.glob("log/worker_*.log")))
+    assert run.returncode == 0, logs
+    assert re.findall(r"^rank .*", logs, re.MULTILINE) == ["rank 0 ['fused']", "rank 1 ['fused']"]
