@@ -13,6 +13,13 @@ from models.decoder import Decoder
 from models.gpt2 import GPT2
 from models.llama import Llama
 
+MODELS: dict[str, type[Decoder]] = {
+    "llama": Llama,
+    "mistral": Llama,
+    "qwen2": Llama,
+    "gpt2": GPT2,
+}
+
 
 def build_model(
     config: ModelConfig,
@@ -28,8 +35,7 @@ def build_model(
     See `Decoder` for the other arguments. Raises ValueError when a weight is missing, left over or of a wrong
     shape.
     """
-    model = GPT2 if config.architecture == "gpt2" else Llama
-    net = model(config, cache, batch=batch, capacity=capacity, dtype=dtype)
+    net = MODELS[config.architecture](config, cache, batch=batch, capacity=capacity, dtype=dtype)
     parameters = net.weights()
     if isinstance(weights, int):
         weights = random_weights({name: p.shape for name, p in parameters.items()}, weights)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from models.config import ModelConfig
+from models.huggingface import weight_name
 
 CHECKPOINT_FILE = "model.ckpt"
 CONFIG_FILE = "config.json"
 Weights = dict[str, np.ndarray]
 
-_HUGGINGFACE_BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$")
 _GPT2_CONV1D = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 _GGUF_NAMES = {
     "llama": {
@@ -165,16 +165,12 @@ def _from_huggingface(weights: Weights, config: ModelConfig) -> Weights:
     """Rename from Hugging Face; names that are already those of the models here pass unchanged."""
     renamed = {}
     for name, array in weights.items():
-        short = name.removeprefix("transformer." if config.architecture == "gpt2" else "model.")
-        if _HUGGINGFACE_BUFFERS.search(name) and name.startswith(("model.", "transformer.", "h.")):
+        short = weight_name(config.architecture, name)
+        if short is None or (short == "lm_head.weight" and config.tied_embeddings):
             continue
-        if short == "lm_head.weight" and config.tied_embeddings:
-            continue
-        if config.architecture == "gpt2" and short.startswith("h."):
-            if _GPT2_CONV1D.search(short):
-                array = array.T
-            short = "layers" + short[1:]
-        renamed[short] = array
+        # Only Hugging Face's GPT-2 has projections that are (in, out).
+        is_conv1d = config.architecture == "gpt2" and short != name and _GPT2_CONV1D.search(short)
+        renamed[short] = array.T if is_conv1d else array
     return renamed
 
 

@@ -6,18 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from models.build import build_model
+from models.build import MODELS, build_model
 from models.checkpoint import read_checkpoint
 from models.config import PRESETS, resolve_config
 from models.decoder import CACHES, DTYPES, Decoder
 
 BAD_INPUT = 2
-_FAMILIES = {"llama": ("llama", "mistral", "qwen2"), "gpt2": ("gpt2",)}
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `model_from_options` reads."""
-    parser.add_argument("--model", required=True, choices=_FAMILIES, help="the model's class")
+    parser.add_argument("--model", required=True, choices=MODELS, help="the model's class")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--config", help=f"a config.json or a preset ({', '.join(PRESETS)}); weights are random, from --seed"
@@ -37,7 +36,7 @@ def model_from_options(options: argparse.Namespace) -> Callable[[], Decoder]:
         config, weights = read_checkpoint(options.checkpoint)
     else:
         config, weights = resolve_config(options.config), options.seed
-    if config.architecture not in _FAMILIES[options.model]:
+    if MODELS[config.architecture] is not MODELS[options.model]:
         raise ValueError(f"--model is {options.model!r}; the configuration is of {config.architecture!r}")
     return lambda: build_model(
         config, weights, options.cache, batch=options.batch, capacity=options.capacity, dtype=options.dtype

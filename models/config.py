@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ARCHITECTURES = ("llama", "mistral", "qwen2", "gpt2")
+from models.huggingface import FAMILIES, read_fields, write_fields
+
+ARCHITECTURES = tuple(FAMILIES)
+_WITHOUT_ROTATION = ("gpt2",)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one decoder-only model.
+    """Sizes and switches of one decoder.
 
     `architecture` is one of `ARCHITECTURES`. `window` is the sliding window in tokens, or None for full
     attention. `qkv_bias` and `output_bias` say whether the attention projections carry a bias.
@@ -49,7 +52,7 @@ class ModelConfig:
             raise ValueError(
                 f"num_kv_heads is {self.num_kv_heads}; it must divide num_heads, which is {self.num_heads}"
             )
-        if self.architecture != "gpt2" and self.head_dim % 2:
+        if self.architecture not in _WITHOUT_ROTATION and self.head_dim % 2:
             raise ValueError(f"head_dim is {self.head_dim}; rotary embedding needs an even number")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window is {self.window}; it must be None or a positive integer")
@@ -65,12 +68,7 @@ class ModelConfig:
 
         Raises ValueError for an unknown `model_type`, a missing field, or a feature the models do not have.
         """
-        model_type = fields.get("model_type")
-        if model_type == "gpt2":
-            return _read_gpt2(fields)
-        if model_type in ("llama", "mistral", "qwen2"):
-            return _read_llama(fields, model_type)
-        raise ValueError(f"model_type is {model_type!r}; it must be one of {', '.join(ARCHITECTURES)}")
+        return cls(**read_fields(fields))
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelConfig:
@@ -88,36 +86,7 @@ class ModelConfig:
 
     def to_huggingface(self) -> dict[str, Any]:
         """The fields of a Hugging Face config.json; `from_huggingface` reads them back to an equal object."""
-        fields: dict[str, Any] = {"model_type": self.architecture, "vocab_size": self.vocab_size}
-        if self.architecture == "gpt2":
-            return fields | {
-                "n_embd": self.hidden_size,
-                "n_inner": self.intermediate_size,
-                "n_layer": self.num_layers,
-                "n_head": self.num_heads,
-                "n_positions": self.max_positions,
-                "layer_norm_epsilon": self.norm_eps,
-                "activation_function": "gelu_new",
-                "tie_word_embeddings": self.tied_embeddings,
-            }
-        fields |= {
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_layers,
-            "num_attention_heads": self.num_heads,
-            "num_key_value_heads": self.num_kv_heads,
-            "head_dim": self.head_dim,
-            "max_position_embeddings": self.max_positions,
-            "rms_norm_eps": self.norm_eps,
-            "rope_theta": self.rope_theta,
-            "hidden_act": "silu",
-            "tie_word_embeddings": self.tied_embeddings,
-        }
-        if self.architecture == "llama":
-            fields["attention_bias"] = self.qkv_bias
-        if self.architecture == "mistral":
-            fields["sliding_window"] = self.window
-        return fields
+        return write_fields(dataclasses.asdict(self))
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -155,67 +124,3 @@ def resolve_config(name_or_path: str) -> ModelConfig:
     if Path(name_or_path).is_file():
         return ModelConfig.from_file(name_or_path)
     raise FileNotFoundError(f"config {name_or_path!r} is neither a file nor a preset; presets are {', '.join(PRESETS)}")
-
-
-def _required(fields: Mapping[str, Any], name: str) -> Any:
-    if fields.get(name) is None:
-        raise ValueError(f"config field {name!r} is missing")
-    return fields[name]
-
-
-def _expect(fields: Mapping[str, Any], name: str, allowed: tuple[Any, ...]) -> None:
-    value = fields.get(name, allowed[0])
-    if value not in allowed:
-        raise ValueError(f"config field {name!r} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
-
-
-def _read_llama(fields: Mapping[str, Any], model_type: str) -> ModelConfig:
-    _expect(fields, "hidden_act", ("silu",))
-    _expect(fields, "mlp_bias", (False,))
-    _expect(fields, "use_sliding_window", (False,))
-    # transformers 5 moved rope_theta into rope_parameters; rope_scaling is the older name of the same object.
-    rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-    _expect({"rope_type": rope.get("rope_type", rope.get("type", "default"))}, "rope_type", ("default",))
-    heads = _required(fields, "num_attention_heads")
-    hidden = _required(fields, "hidden_size")
-    bias = bool(fields.get("attention_bias", False))
-    return ModelConfig(
-        architecture=model_type,
-        vocab_size=_required(fields, "vocab_size"),
-        hidden_size=hidden,
-        intermediate_size=_required(fields, "intermediate_size"),
-        num_layers=_required(fields, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=fields.get("num_key_value_heads") or heads,
-        head_dim=fields.get("head_dim") or hidden // heads,
-        max_positions=fields.get("max_position_embeddings", 2048),
-        norm_eps=fields.get("rms_norm_eps", 1e-6),
-        rope_theta=float(rope.get("rope_theta", fields.get("rope_theta", 10000.0))),
-        tied_embeddings=bool(fields.get("tie_word_embeddings", False)),
-        qkv_bias=model_type == "qwen2" or bias,
-        output_bias=model_type == "llama" and bias,
-        window=fields.get("sliding_window") if model_type == "mistral" else None,
-    )
-
-
-def _read_gpt2(fields: Mapping[str, Any]) -> ModelConfig:
-    _expect(fields, "activation_function", ("gelu_new", "gelu_pytorch_tanh"))
-    _expect(fields, "scale_attn_weights", (True,))
-    _expect(fields, "scale_attn_by_inverse_layer_idx", (False,))
-    hidden = _required(fields, "n_embd")
-    heads = _required(fields, "n_head")
-    return ModelConfig(
-        architecture="gpt2",
-        vocab_size=_required(fields, "vocab_size"),
-        hidden_size=hidden,
-        intermediate_size=fields.get("n_inner") or 4 * hidden,
-        num_layers=_required(fields, "n_layer"),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=hidden // heads,
-        max_positions=fields.get("n_positions", 1024),
-        norm_eps=fields.get("layer_norm_epsilon", 1e-5),
-        tied_embeddings=bool(fields.get("tie_word_embeddings", True)),
-        qkv_bias=True,
-        output_bias=True,
-    )

@@ -1,8 +1,8 @@
-"""One decode step of a decoder-only model: embedding, blocks, final norm, logits.
+"""One decode step of a decoder: embedding, blocks, final norm, logits.
 
-`Decoder` holds what Llama and GPT-2 share: the cache, the mask and the loop. A model adds its embedding, its
-blocks and its head. Attention is spelled out operator by operator in the model files; nothing here knows that
-it can be fused.
+`Decoder` holds what the families share: the cache, the mask, the tables of tokens and the loop. A model adds
+its blocks and what stands around them. Attention is spelled out operator by operator in the model files;
+nothing here knows that it can be fused.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mindspore import dtype as mstype
 
 from models.cache import GrowingCache, StaticCache, cache_slots
 from models.config import ModelConfig
+from models.weights import zeros
 
 DTYPES = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
 CACHES = ("static", "growing")
@@ -24,19 +25,9 @@ CACHES = ("static", "growing")
 Context = Any
 
 
-def zeros(shape: tuple[int, ...], dtype: mstype.Type, name: str) -> Parameter:
-    """A weight to be loaded later."""
-    return Parameter(Tensor(np.zeros(shape, np.float32), dtype), name=name)
-
-
 def lowest(dtype: mstype.Type) -> float:
     """The lowest finite value, which hides a score: -inf would make NaN of a row that is hidden entirely."""
     return float(np.finfo(np.float16 if dtype == mstype.float16 else np.float32).min)
-
-
-def linear(inputs: int, outputs: int, bias: bool, dtype: mstype.Type) -> nn.Dense:
-    """A projection whose weight, (outputs, inputs), is loaded later."""
-    return nn.Dense(inputs, outputs, weight_init="zeros", bias_init="zeros", has_bias=bias, dtype=dtype)
 
 
 class Decoder(nn.Cell):
@@ -78,10 +69,17 @@ class Decoder(nn.Cell):
         self.slots = cache_slots(batch, config.num_kv_heads)
         self.window = config.window
         self.indices = Tensor(np.arange(self.capacity, dtype=np.int32))
+        self.kept, self.masked = Tensor(0.0, self.dtype), Tensor(lowest(self.dtype), self.dtype)
         self.layers = nn.CellList([self.block() for _ in range(config.num_layers)])
+        self.project = ops.MatMul(transpose_b=True)
+        self.create_ends()
 
     def block(self) -> nn.Cell:
         """A new transformer block: from hidden, context, slot and past to hidden, keys and values."""
+        raise NotImplementedError
+
+    def create_ends(self) -> None:
+        """Create what stands around the blocks: embedding, final norm, head."""
         raise NotImplementedError
 
     def embed(self, token: Tensor, position: Tensor) -> Tensor:
@@ -92,13 +90,25 @@ class Decoder(nn.Cell):
         """Hidden state (B, hidden_size) to logits (B, vocab_size)."""
         raise NotImplementedError
 
-    def context(self, position: Tensor, visible: Tensor | None) -> Context:
-        """What every block's attention needs to know about this step; computed once."""
+    def context(self, position: Tensor, positions: Tensor, visible: Tensor | None) -> Context:
+        """What every block's attention needs to know about this step; computed once.
+
+        position: int32 (), the token's. positions: int32 (S,), those of the cached tokens. `visible`: which of
+        them this step attends to, bool (1, 1, 1, S), or None for all.
+        """
         raise NotImplementedError
 
     def new_cache(self) -> nn.Cell:
         """The cache of one layer."""
         return StaticCache(*self.kv_shape, self.dtype) if self.is_static else GrowingCache()
+
+    def table(self, name: str) -> Parameter:
+        """A row for each token of the vocabulary, (vocab_size, hidden_size)."""
+        return zeros((self.config.vocab_size, self.config.hidden_size), self.dtype, f"{name}.weight")
+
+    def output_table(self, embedding: Parameter) -> Parameter:
+        """The rows that make logits: those of the embedding when they are tied, or rows of their own."""
+        return embedding if self.config.tied_embeddings else self.table("lm_head")
 
     def weights(self) -> dict[str, Parameter]:
         """Parameters by name, without the caches."""
@@ -107,7 +117,8 @@ class Decoder(nn.Cell):
     def construct(self, token: Tensor, position: Tensor, *past: Tensor) -> Tensor | tuple[Tensor, ...]:
         """One step; the class says what goes in and out."""
         slot = self.slot(position) if self.is_static else None
-        context = self.context(position, self.visible(position, past))
+        positions = self.indices if self.is_static else ops.arange(past[0].shape[2] + 1)
+        context = self.context(position, positions, self.visible(position, positions))
         hidden = self.embed(token, position)
         present: tuple[Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
@@ -121,14 +132,18 @@ class Decoder(nn.Cell):
         rows = self.batch * self.config.num_kv_heads
         return ops.concat((self.slots, ops.tile(ops.reshape(position, (1, 1)), (rows, 1))), 1)
 
-    def visible(self, position: Tensor, past: tuple) -> Tensor | None:
+    def visible(self, position: Tensor, positions: Tensor) -> Tensor | None:
         """Which cached tokens this step attends to: bool (1, 1, 1, S), or None for all of them."""
         if self.is_static:
-            seen = self.indices <= position
+            seen = positions <= position
             if self.window is not None:
-                seen = ops.logical_and(seen, self.indices > position - self.window)
+                seen = ops.logical_and(seen, positions > position - self.window)
         elif self.window is not None:
-            seen = ops.arange(past[0].shape[2] + 1) > position - self.window
+            seen = positions > position - self.window
         else:
             return None
         return ops.reshape(seen, (1, 1, 1, -1))
+
+    def additive(self, visible: Tensor | None) -> Tensor | None:
+        """The mask that is added to scores: 0 or the lowest number of the model's dtype."""
+        return None if visible is None else ops.select(visible, self.kept, self.masked)

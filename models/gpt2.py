@@ -10,25 +10,11 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from models.attention import merge_heads, split_heads
 from models.config import ModelConfig
-from models.decoder import Context, Decoder, linear, lowest, zeros
-
-
-class LayerNorm(nn.Cell):
-    """(x - mean) / std * weight + bias over the last axis, computed in fp32."""
-
-    def __init__(self, size: int, epsilon: float, dtype: mstype.Type) -> None:
-        super().__init__()
-        self.weight = zeros((size,), dtype, "weight")
-        self.bias = zeros((size,), dtype, "bias")
-        self.epsilon = epsilon
-
-    def construct(self, x: Tensor) -> Tensor:
-        """x: (..., size); the result has its shape and dtype."""
-        wide = ops.cast(x, mstype.float32)
-        centred = wide - ops.mean(wide, -1, True)
-        normed = centred * ops.rsqrt(ops.mean(centred * centred, -1, True) + self.epsilon)
-        return ops.cast(normed, x.dtype) * self.weight + self.bias
+from models.decoder import Context, Decoder, lowest
+from models.norms import LayerNorm
+from models.weights import linear, zeros
 
 
 class GPT2Attention(nn.Cell):
@@ -40,14 +26,14 @@ class GPT2Attention(nn.Cell):
         self.c_attn = linear(hidden, 3 * hidden, True, dtype)
         self.c_proj = linear(hidden, hidden, True, dtype)
         self.cache = cache
-        self.heads, self.head_dim, self.hidden = config.num_heads, config.head_dim, hidden
+        self.heads, self.hidden = config.num_heads, hidden
         self.root = config.head_dim**0.5
         self.masked = Tensor(lowest(dtype), dtype)
 
     def construct(self, x: Tensor, visible: Tensor | None, slot: Tensor | None, past: tuple) -> tuple:
         """x: (B, 1, hidden). `visible`: bool (1, 1, 1, S) or None."""
         query, key, value = ops.split(self.c_attn(x), self.hidden, -1)
-        query, key, value = self._heads(query), self._heads(key), self._heads(value)
+        query, key, value = split_heads(query, self.heads), split_heads(key, self.heads), split_heads(value, self.heads)
         keys, values = self.cache(key, value, slot, past)
 
         scores = ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))) / self.root
@@ -55,12 +41,7 @@ class GPT2Attention(nn.Cell):
             scores = ops.where(visible, scores, self.masked)
         weights = ops.cast(ops.softmax(ops.cast(scores, mstype.float32), -1), x.dtype)
         mixed = ops.matmul(weights, values)
-
-        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, 1, self.hidden))
-        return self.c_proj(mixed), keys, values
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return ops.transpose(ops.reshape(x, (-1, 1, self.heads, self.head_dim)), (0, 2, 1, 3))
+        return self.c_proj(merge_heads(mixed)), keys, values
 
 
 class GPT2MLP(nn.Cell):
@@ -96,26 +77,16 @@ class GPT2Block(nn.Cell):
 class GPT2(Decoder):
     """One decode step of GPT-2."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        cache: str = "static",
-        *,
-        batch: int = 1,
-        capacity: int = 0,
-        dtype: str = "float32",
-    ) -> None:
-        super().__init__(config, cache, batch=batch, capacity=capacity, dtype=dtype)
-        table = (config.vocab_size, config.hidden_size)
-        self.wte = zeros(table, self.dtype, "wte.weight")
-        self.wpe = zeros((config.max_positions, config.hidden_size), self.dtype, "wpe.weight")
-        self.ln_f = LayerNorm(config.hidden_size, config.norm_eps, self.dtype)
-        self.lm_head = self.wte if config.tied_embeddings else zeros(table, self.dtype, "lm_head.weight")
-        self.project = ops.MatMul(transpose_b=True)
-
     def block(self) -> nn.Cell:
         """A new block."""
         return GPT2Block(self.config, self.new_cache(), self.dtype)
+
+    def create_ends(self) -> None:
+        """Embeddings of tokens and positions, final norm, head."""
+        self.wte = self.table("wte")
+        self.wpe = zeros((self.config.max_positions, self.config.hidden_size), self.dtype, "wpe.weight")
+        self.ln_f = LayerNorm(self.config.hidden_size, self.config.norm_eps, self.dtype)
+        self.lm_head = self.output_table(self.wte)
 
     def embed(self, token: Tensor, position: Tensor) -> Tensor:
         """The token's row plus the position's."""
@@ -125,6 +96,6 @@ class GPT2(Decoder):
         """Logits (B, vocab_size) of (B, hidden_size)."""
         return self.project(self.ln_f(hidden), self.lm_head)
 
-    def context(self, position: Tensor, visible: Tensor | None) -> Context:
+    def context(self, position: Tensor, positions: Tensor, visible: Tensor | None) -> Context:
         """The mask, bool (1, 1, 1, S) or None."""
         return visible

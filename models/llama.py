@@ -6,27 +6,15 @@ matmul. Parameter names are those of Hugging Face without the leading "model.".
 
 from __future__ import annotations
 
-import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from models.attention import merge_heads
 from models.config import ModelConfig
-from models.decoder import Context, Decoder, linear, lowest, zeros
-
-
-class RMSNorm(nn.Cell):
-    """x / rms(x) * weight over the last axis, computed in fp32."""
-
-    def __init__(self, size: int, epsilon: float, dtype: mstype.Type) -> None:
-        super().__init__()
-        self.weight = zeros((size,), dtype, "weight")
-        self.epsilon = epsilon
-
-    def construct(self, x: Tensor) -> Tensor:
-        """x: (..., size); the result has its shape and dtype."""
-        wide = ops.cast(x, mstype.float32)
-        wide = wide * ops.rsqrt(ops.mean(wide * wide, -1, True) + self.epsilon)
-        return ops.cast(wide, x.dtype) * self.weight
+from models.decoder import Context, Decoder
+from models.norms import RMSNorm
+from models.rotary import Rotary, rotate_halves
+from models.weights import linear
 
 
 class LlamaAttend(nn.Cell):
@@ -49,35 +37,32 @@ class LlamaAttend(nn.Cell):
 
 
 class LlamaAttention(nn.Cell):
-    """Grouped-query attention of one new token over the cache."""
+    """Grouped-query attention of one new token over the cache; `attend` takes query, keys, values and mask."""
 
-    def __init__(self, config: ModelConfig, cache: nn.Cell, dtype: mstype.Type) -> None:
+    def __init__(self, config: ModelConfig, cache: nn.Cell, attend: nn.Cell, dtype: mstype.Type) -> None:
         super().__init__()
-        hidden, heads, kv_heads, size = (
-            config.hidden_size,
-            config.num_heads,
-            config.num_kv_heads,
-            config.head_dim,
-        )
-        self.q_proj = linear(hidden, heads * size, config.qkv_bias, dtype)
-        self.k_proj = linear(hidden, kv_heads * size, config.qkv_bias, dtype)
-        self.v_proj = linear(hidden, kv_heads * size, config.qkv_bias, dtype)
-        self.o_proj = linear(heads * size, hidden, config.output_bias, dtype)
+        hidden, size = config.hidden_size, config.head_dim
+        self.q_proj = linear(hidden, config.num_heads * size, config.qkv_bias, dtype)
+        self.k_proj = linear(hidden, config.num_kv_heads * size, config.qkv_bias, dtype)
+        self.v_proj = linear(hidden, config.num_kv_heads * size, config.qkv_bias, dtype)
+        self.o_proj = linear(config.num_heads * size, hidden, config.output_bias, dtype)
         self.cache = cache
-        self.attend = LlamaAttend(config)
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, size
+        self.attend = attend
+        self.heads, self.kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, size
 
     def construct(self, x: Tensor, context: tuple, slot: Tensor | None, past: tuple) -> tuple[Tensor, Tensor, Tensor]:
         """x: (B, 1, hidden). `context`: cosines and sines (head_dim,), additive mask (1, 1, 1, S) or None."""
         cos, sin, mask = context
-        query = rotate(ops.reshape(self.q_proj(x), (-1, self.heads, 1, self.head_dim)), cos, sin)
-        key = rotate(ops.reshape(self.k_proj(x), (-1, self.kv_heads, 1, self.head_dim)), cos, sin)
+        query, key = self.query_and_key(x)
         value = ops.reshape(self.v_proj(x), (-1, self.kv_heads, 1, self.head_dim))
-        keys, values = self.cache(key, value, slot, past)
+        keys, values = self.cache(rotate_halves(key, cos, sin), value, slot, past)
+        mixed = self.attend(rotate_halves(query, cos, sin), keys, values, mask)
+        return self.o_proj(merge_heads(mixed)), keys, values
 
-        mixed = self.attend(query, keys, values, mask)
-        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, 1, self.heads * self.head_dim))
-        return self.o_proj(mixed), keys, values
+    def query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, 1, D) and (B, kvN, 1, D) before they are rotated."""
+        query = ops.reshape(self.q_proj(x), (-1, self.heads, 1, self.head_dim))
+        return query, ops.reshape(self.k_proj(x), (-1, self.kv_heads, 1, self.head_dim))
 
 
 class LlamaMLP(nn.Cell):
@@ -97,12 +82,12 @@ class LlamaMLP(nn.Cell):
 class LlamaBlock(nn.Cell):
     """Attention and MLP, each behind a norm and a residual."""
 
-    def __init__(self, config: ModelConfig, cache: nn.Cell, dtype: mstype.Type) -> None:
+    def __init__(self, attention: nn.Cell, mlp: nn.Cell, first_norm: nn.Cell, second_norm: nn.Cell) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps, dtype)
-        self.self_attn = LlamaAttention(config, cache, dtype)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps, dtype)
-        self.mlp = LlamaMLP(config, dtype)
+        self.input_layernorm = first_norm
+        self.self_attn = attention
+        self.post_attention_layernorm = second_norm
+        self.mlp = mlp
 
     def construct(self, x: Tensor, context: tuple, slot: Tensor | None, past: tuple) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden state (B, 1, hidden) to the next, with the layer's keys and values (B, kvN, S, D)."""
@@ -114,29 +99,28 @@ class LlamaBlock(nn.Cell):
 class Llama(Decoder):
     """One decode step of the Llama family."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        cache: str = "static",
-        *,
-        batch: int = 1,
-        capacity: int = 0,
-        dtype: str = "float32",
-    ) -> None:
-        super().__init__(config, cache, batch=batch, capacity=capacity, dtype=dtype)
-        table = (config.vocab_size, config.hidden_size)
-        self.embed_tokens = zeros(table, self.dtype, "embed_tokens.weight")
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps, self.dtype)
-        self.lm_head = self.embed_tokens if config.tied_embeddings else zeros(table, self.dtype, "lm_head.weight")
-        self.project = ops.MatMul(transpose_b=True)
-        exponents = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim
-        self.frequencies = Tensor(np.tile(config.rope_theta**-exponents, 2).astype(np.float32))
-        self.masked = Tensor(lowest(self.dtype), self.dtype)
-        self.kept = Tensor(0.0, self.dtype)
-
     def block(self) -> nn.Cell:
         """A new block."""
-        return LlamaBlock(self.config, self.new_cache(), self.dtype)
+        return LlamaBlock(self.new_attention(), self.new_mlp(), self.new_norm(), self.new_norm())
+
+    def new_attention(self) -> nn.Cell:
+        """The attention of one layer."""
+        return LlamaAttention(self.config, self.new_cache(), LlamaAttend(self.config), self.dtype)
+
+    def new_mlp(self) -> nn.Cell:
+        """The MLP of one layer."""
+        return LlamaMLP(self.config, self.dtype)
+
+    def new_norm(self) -> nn.Cell:
+        """A norm of hidden states."""
+        return RMSNorm(self.config.hidden_size, self.config.norm_eps, self.dtype)
+
+    def create_ends(self) -> None:
+        """Embedding, final norm, head and the angles of positions."""
+        self.embed_tokens = self.table("embed_tokens")
+        self.norm = self.new_norm()
+        self.lm_head = self.output_table(self.embed_tokens)
+        self.rotary = Rotary(self.config.head_dim, self.config.rope_theta, self.dtype)
 
     def embed(self, token: Tensor, position: Tensor) -> Tensor:
         """The token's row of the table; positions come in by rotation."""
@@ -146,14 +130,7 @@ class Llama(Decoder):
         """Logits (B, vocab_size) of (B, hidden_size)."""
         return self.project(self.norm(hidden), self.lm_head)
 
-    def context(self, position: Tensor, visible: Tensor | None) -> Context:
+    def context(self, position: Tensor, positions: Tensor, visible: Tensor | None) -> Context:
         """Cosines and sines, (head_dim,), and the additive mask, (1, 1, 1, S) or None."""
-        angles = ops.cast(position, mstype.float32) * self.frequencies
-        mask = None if visible is None else ops.select(visible, self.kept, self.masked)
-        return ops.cast(ops.cos(angles), self.dtype), ops.cast(ops.sin(angles), self.dtype), mask
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position on x (B, N, 1, D); channel i turns together with channel i + D/2."""
-    first, second = ops.split(x, x.shape[-1] // 2, -1)
-    return x * cos + ops.concat((-second, first), -1) * sin
+        cos, sin = self.rotary(position)
+        return cos, sin, self.additive(visible)

@@ -1,0 +1,185 @@
+"""What Hugging Face calls things: the fields of a config.json and the tensors of a checkpoint, by `model_type`.
+
+Knows only names and plain values; `models.config` and `models.checkpoint` read and write with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Fields = dict[str, Any]
+
+
+def _same(fields: Fields) -> Fields:
+    return fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How one `model_type` is written.
+
+    `names`: fields of `ModelConfig` and their names in config.json. `defaults`: what a field of `ModelConfig` is
+    when config.json does not say, as a value or a function of the fields known; those without must be there.
+    `fixed`: fields of config.json that the models here do not follow, with the values they may have. `decode`
+    changes the fields of a config.json before they are read. `tensors`: patterns and replacements that turn names
+    of tensors into those of the models here, one after another; tensors that match `dropped` are not weights, or
+    copies of others.
+    """
+
+    names: dict[str, str]
+    defaults: Fields
+    fixed: dict[str, tuple[Any, ...]]
+    tensors: tuple[tuple[str, str], ...]
+    dropped: str = r"(?!)"
+    decode: Callable[[Fields], Fields] = _same
+
+
+def read_fields(fields: Mapping[str, Any]) -> Fields:
+    """The arguments of `ModelConfig` in the fields of a config.json.
+
+    Raises ValueError for an unknown `model_type`, a missing field, or a feature the models do not have.
+    """
+    model_type = fields.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ValueError(f"model_type is {model_type!r}; it must be one of {', '.join(FAMILIES)}")
+    family = FAMILIES[model_type]
+    for name, allowed in family.fixed.items():
+        _expect(fields, name, allowed)
+    fields = family.decode(dict(fields))
+    values: Fields = {"architecture": model_type}
+    values |= {ours: fields[theirs] for ours, theirs in family.names.items() if fields.get(theirs) is not None}
+    missing = [theirs for ours, theirs in family.names.items() if ours not in values and ours not in family.defaults]
+    if missing:
+        raise ValueError(f"config field {missing[0]!r} is missing")
+    for ours in ("hidden_size", "num_heads"):
+        if not isinstance(values[ours], int) or values[ours] < 1:
+            raise ValueError(f"config field {family.names[ours]!r} is {values[ours]!r}; it must be a positive integer")
+    for ours, default in family.defaults.items():
+        if ours not in values:
+            values[ours] = default(values) if callable(default) else default
+    return values
+
+
+def write_fields(values: Mapping[str, Any]) -> Fields:
+    """The fields of a config.json for the arguments of a `ModelConfig`; `read_fields` reads them back."""
+    family = FAMILIES[values["architecture"]]
+    fields = {"model_type": values["architecture"]} | {name: allowed[0] for name, allowed in family.fixed.items()}
+    return fields | {theirs: values[ours] for ours, theirs in family.names.items()}
+
+
+def weight_name(model_type: str, name: str) -> str | None:
+    """The name here of a tensor of a checkpoint, or None when it is not a weight of the models here."""
+    family = FAMILIES[model_type]
+    if re.search(family.dropped, name):
+        return None
+    for pattern, replacement in family.tensors:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _expect(fields: Mapping[str, Any], name: str, allowed: tuple[Any, ...]) -> None:
+    value = fields.get(name, allowed[0])
+    if value not in allowed:
+        raise ValueError(f"config field {name!r} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
+
+
+def _own_heads(values: Fields) -> int:
+    return values["num_heads"]
+
+
+def _even_heads(values: Fields) -> int:
+    return values["hidden_size"] // values["num_heads"]
+
+
+def _four_times(values: Fields) -> int:
+    return 4 * values["hidden_size"]
+
+
+def _plain_rope(fields: Fields) -> Fields:
+    """Move rope_theta to where it was before transformers 5 moved it into rope_parameters.
+
+    rope_scaling is the older name of the same object.
+    """
+    rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    _expect({"rope_type": rope.get("rope_type", rope.get("type", "default"))}, "rope_type", ("default",))
+    return fields | {"rope_theta": float(rope.get("rope_theta") or fields.get("rope_theta") or 10000.0)}
+
+
+_LLAMA_NAMES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "max_positions": "max_position_embeddings",
+    "norm_eps": "rms_norm_eps",
+    "rope_theta": "rope_theta",
+    "tied_embeddings": "tie_word_embeddings",
+}
+_LLAMA_BIASES = {"qkv_bias": "attention_bias", "output_bias": "attention_bias"}
+_LLAMA = Family(
+    names=_LLAMA_NAMES | _LLAMA_BIASES,
+    defaults={
+        "num_kv_heads": _own_heads,
+        "head_dim": _even_heads,
+        "max_positions": 2048,
+        "norm_eps": 1e-6,
+        "tied_embeddings": False,
+        "qkv_bias": False,
+        "output_bias": False,
+    },
+    fixed={"hidden_act": ("silu",), "mlp_bias": (False,)},
+    tensors=((r"^model\.", ""),),
+    dropped=r"^model\..*rotary_emb\.inv_freq$",
+    decode=_plain_rope,
+)
+_QWEN_FIXED = {"hidden_act": ("silu",), "use_sliding_window": (False,)}
+_TRANSFORMER_TENSORS = ((r"^transformer\.", ""), (r"^h\.", "layers."))
+# The causal mask, which older checkpoints hold as a buffer.
+_MASK_BUFFERS = r"^(transformer\.)?h\..*\.attn\.(masked_)?bias$"
+_GPT2_NAMES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "n_embd",
+    "intermediate_size": "n_inner",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
+    "max_positions": "n_positions",
+    "norm_eps": "layer_norm_epsilon",
+    "tied_embeddings": "tie_word_embeddings",
+}
+_MULTI_HEAD: Fields = {
+    "num_kv_heads": _own_heads,
+    "head_dim": _even_heads,
+    "norm_eps": 1e-5,
+    "intermediate_size": _four_times,
+}
+_TANH_GELU = ("gelu_new", "gelu_pytorch_tanh")
+
+FAMILIES: dict[str, Family] = {
+    "llama": _LLAMA,
+    "mistral": dataclasses.replace(
+        _LLAMA,
+        names=_LLAMA_NAMES | {"window": "sliding_window"},
+        defaults=_LLAMA.defaults | {"window": None},
+        fixed={"hidden_act": ("silu",)},
+    ),
+    "qwen2": dataclasses.replace(
+        _LLAMA, names=_LLAMA_NAMES, defaults=_LLAMA.defaults | {"qkv_bias": True}, fixed=_QWEN_FIXED
+    ),
+    "gpt2": Family(
+        names=_GPT2_NAMES,
+        defaults=_MULTI_HEAD | {"max_positions": 1024, "tied_embeddings": True, "qkv_bias": True, "output_bias": True},
+        fixed={
+            "activation_function": _TANH_GELU,
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+        },
+        tensors=_TRANSFORMER_TENSORS,
+        dropped=_MASK_BUFFERS,
+    ),
+}
