@@ -8,16 +8,26 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from models.bloom import Bloom
 from models.config import ModelConfig
 from models.decoder import Decoder
+from models.falcon import Falcon
+from models.gemma import Gemma
 from models.gpt2 import GPT2
+from models.gptj import GPTJ
 from models.llama import Llama
+from models.qwen3 import Qwen3
 
 MODELS: dict[str, type[Decoder]] = {
     "llama": Llama,
     "mistral": Llama,
     "qwen2": Llama,
     "gpt2": GPT2,
+    "falcon": Falcon,
+    "qwen3": Qwen3,
+    "gemma": Gemma,
+    "gptj": GPTJ,
+    "bloom": Bloom,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from models.huggingface import FAMILIES, read_fields, write_fields
 
 ARCHITECTURES = tuple(FAMILIES)
-_WITHOUT_ROTATION = ("gpt2",)
+_WITHOUT_ROTATION = ("gpt2", "bloom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,9 @@ class ModelConfig:
     """Sizes and switches of one decoder.
 
     `architecture` is one of `ARCHITECTURES`. `window` is the sliding window in tokens, or None for full
-    attention. `qkv_bias` and `output_bias` say whether the attention projections carry a bias.
+    attention. `qkv_bias` and `output_bias` say whether the attention projections carry a bias. `rotary_dim` is how
+    many channels of a head turn with the position, or None for all. `mlp_norm` (Falcon) says whether the MLP has a
+    norm of its own.
     """
 
     architecture: str
@@ -40,6 +42,8 @@ class ModelConfig:
     qkv_bias: bool = False
     output_bias: bool = False
     window: int | None = None
+    rotary_dim: int | None = None
+    mlp_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -52,10 +56,15 @@ class ModelConfig:
             raise ValueError(
                 f"num_kv_heads is {self.num_kv_heads}; it must divide num_heads, which is {self.num_heads}"
             )
-        if self.architecture not in _WITHOUT_ROTATION and self.head_dim % 2:
-            raise ValueError(f"head_dim is {self.head_dim}; rotary embedding needs an even number")
+        self._check_positions()
         if self.window is not None and self.window < 1:
             raise ValueError(f"window is {self.window}; it must be None or a positive integer")
+
+    def _check_positions(self) -> None:
+        if self.architecture not in _WITHOUT_ROTATION and self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}; rotary embedding needs an even number")
+        if self.rotary_dim is not None and (self.rotary_dim % 2 or not 0 < self.rotary_dim <= self.head_dim):
+            raise ValueError(f"rotary_dim is {self.rotary_dim}; it must be even and at most head_dim, {self.head_dim}")
 
     @property
     def group_size(self) -> int:
@@ -95,6 +104,14 @@ PRESETS: dict[str, ModelConfig] = {
     "tiny-qwen2": ModelConfig("qwen2", 128, 64, 96, 2, 4, 2, 16, 128, 1e-6, qkv_bias=True),
     "tiny-gpt2": ModelConfig(
         "gpt2", 128, 64, 256, 2, 4, 4, 16, 128, 1e-5, tied_embeddings=True, qkv_bias=True, output_bias=True
+    ),
+    "tiny-falcon": ModelConfig("falcon", 128, 64, 256, 2, 4, 1, 16, 128, 1e-5, tied_embeddings=True),
+    "tiny-falcon-40b": ModelConfig("falcon", 128, 64, 256, 2, 4, 2, 16, 128, 1e-5, tied_embeddings=True, mlp_norm=True),
+    "tiny-qwen3": ModelConfig("qwen3", 128, 64, 96, 2, 4, 2, 32, 128, 1e-6, rope_theta=1e6),
+    "tiny-gemma": ModelConfig("gemma", 128, 64, 96, 2, 4, 1, 32, 128, 1e-6, tied_embeddings=True),
+    "tiny-gptj": ModelConfig("gptj", 128, 64, 256, 2, 4, 4, 16, 128, 1e-5, rotary_dim=8),
+    "tiny-bloom": ModelConfig(
+        "bloom", 128, 96, 384, 2, 6, 6, 16, 128, 1e-5, tied_embeddings=True, qkv_bias=True, output_bias=True
     ),
     "smollm2-135m": ModelConfig(
         "llama", 49152, 576, 1536, 30, 9, 3, 64, 8192, 1e-5, rope_theta=100000.0, tied_embeddings=True

@@ -23,10 +23,10 @@ class Family:
 
     `names`: fields of `ModelConfig` and their names in config.json. `defaults`: what a field of `ModelConfig` is
     when config.json does not say, as a value or a function of the fields known; those without must be there.
-    `fixed`: fields of config.json that the models here do not follow, with the values they may have. `decode`
-    changes the fields of a config.json before they are read. `tensors`: patterns and replacements that turn names
-    of tensors into those of the models here, one after another; tensors that match `dropped` are not weights, or
-    copies of others.
+    `fixed`: fields of config.json that the models here do not follow, with the values they may have. `decode` and
+    `encode` change the fields of a config.json before reading and after writing. `tensors`: patterns and
+    replacements that turn names of tensors into those of the models here, one after another; tensors that match
+    `dropped` are not weights, or copies of others.
     """
 
     names: dict[str, str]
@@ -35,6 +35,7 @@ class Family:
     tensors: tuple[tuple[str, str], ...]
     dropped: str = r"(?!)"
     decode: Callable[[Fields], Fields] = _same
+    encode: Callable[[Fields], Fields] = _same
 
 
 def read_fields(fields: Mapping[str, Any]) -> Fields:
@@ -67,7 +68,7 @@ def write_fields(values: Mapping[str, Any]) -> Fields:
     """The fields of a config.json for the arguments of a `ModelConfig`; `read_fields` reads them back."""
     family = FAMILIES[values["architecture"]]
     fields = {"model_type": values["architecture"]} | {name: allowed[0] for name, allowed in family.fixed.items()}
-    return fields | {theirs: values[ours] for ours, theirs in family.names.items()}
+    return family.encode(fields | {theirs: values[ours] for ours, theirs in family.names.items()})
 
 
 def weight_name(model_type: str, name: str) -> str | None:
@@ -106,6 +107,22 @@ def _plain_rope(fields: Fields) -> Fields:
     rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
     _expect({"rope_type": rope.get("rope_type", rope.get("type", "default"))}, "rope_type", ("default",))
     return fields | {"rope_theta": float(rope.get("rope_theta") or fields.get("rope_theta") or 10000.0)}
+
+
+def _read_falcon(fields: Fields) -> Fields:
+    """The old form of a block is the new one with a single norm, and one KV head or as many as query heads."""
+    if not fields.get("new_decoder_architecture", False):
+        _expect(fields, "parallel_attn", (True,))
+        fields["num_kv_heads"] = 1 if fields.get("multi_query", True) else None
+        fields["num_ln_in_parallel_attn"] = 1
+    _expect(fields, "num_ln_in_parallel_attn", (None, 2, 1))
+    fields["mlp_norm"] = fields.get("num_ln_in_parallel_attn") != 1
+    return _plain_rope(fields)
+
+
+def _write_falcon(fields: Fields) -> Fields:
+    norms = 2 if fields.pop("mlp_norm") else 1
+    return fields | {"new_decoder_architecture": True, "num_ln_in_parallel_attn": norms}
 
 
 _LLAMA_NAMES = {
@@ -181,5 +198,53 @@ FAMILIES: dict[str, Family] = {
         },
         tensors=_TRANSFORMER_TENSORS,
         dropped=_MASK_BUFFERS,
+    ),
+    "falcon": Family(
+        names={
+            "vocab_size": "vocab_size",
+            "hidden_size": "hidden_size",
+            "intermediate_size": "ffn_hidden_size",
+            "num_layers": "num_hidden_layers",
+            "num_heads": "num_attention_heads",
+            "num_kv_heads": "num_kv_heads",
+            "max_positions": "max_position_embeddings",
+            "norm_eps": "layer_norm_epsilon",
+            "rope_theta": "rope_theta",
+            "tied_embeddings": "tie_word_embeddings",
+            "mlp_norm": "mlp_norm",
+        },
+        defaults=_MULTI_HEAD | {"max_positions": 2048, "tied_embeddings": True},
+        fixed={"activation": ("gelu",), "alibi": (False,), "bias": (False,)},
+        tensors=_TRANSFORMER_TENSORS,
+        decode=_read_falcon,
+        encode=_write_falcon,
+    ),
+    "qwen3": dataclasses.replace(_LLAMA, defaults=_LLAMA.defaults | {"head_dim": 128}, fixed=_QWEN_FIXED),
+    "gemma": dataclasses.replace(
+        _LLAMA,
+        defaults=_LLAMA.defaults | {"head_dim": 256, "max_positions": 8192, "tied_embeddings": True},
+        # The first checkpoints say "gelu" and mean its tanh approximation.
+        fixed={"hidden_act": ("gelu_pytorch_tanh", "gelu"), "hidden_activation": (None, "gelu_pytorch_tanh")},
+    ),
+    "gptj": Family(
+        names=_GPT2_NAMES | {"rotary_dim": "rotary_dim"},
+        defaults=_MULTI_HEAD | {"max_positions": 2048, "tied_embeddings": False, "rotary_dim": 64},
+        fixed={"activation_function": _TANH_GELU},
+        tensors=_TRANSFORMER_TENSORS,
+        dropped=_MASK_BUFFERS,
+    ),
+    "bloom": Family(
+        names={
+            "vocab_size": "vocab_size",
+            "hidden_size": "hidden_size",
+            "num_layers": "n_layer",
+            "num_heads": "n_head",
+            "max_positions": "seq_length",
+            "norm_eps": "layer_norm_epsilon",
+            "tied_embeddings": "tie_word_embeddings",
+        },
+        defaults=_MULTI_HEAD | {"max_positions": 2048, "tied_embeddings": True, "qkv_bias": True, "output_bias": True},
+        fixed={"apply_residual_connection_post_layernorm": (False,)},
+        tensors=_TRANSFORMER_TENSORS,
     ),
 }

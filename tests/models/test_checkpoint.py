@@ -1,4 +1,5 @@
 import json
+import re
 
 import gguf
 import ml_dtypes
@@ -9,7 +10,7 @@ from safetensors.numpy import save_file
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.config import PRESETS
 
-TINY = ["tiny-llama", "tiny-qwen2", "tiny-gpt2"]
+TINY = [preset for preset in PRESETS if preset.startswith("tiny-")]
 GGUF_LLAMA = {
     "embed_tokens": "token_embd",
     "lm_head": "output",
@@ -43,16 +44,72 @@ def assert_same(actual, expected):
         np.testing.assert_array_equal(actual[name], array, err_msg=name)
 
 
+# The first block in a state dict of transformers 5.23: its prefix, and the names in it.
+BLOCKS = {
+    "tiny-falcon": (
+        "transformer.h.0.",
+        """input_layernorm.bias input_layernorm.weight mlp.dense_4h_to_h.weight mlp.dense_h_to_4h.weight
+        self_attention.dense.weight self_attention.query_key_value.weight""",
+    ),
+    "tiny-falcon-40b": (
+        "transformer.h.0.",
+        """ln_attn.bias ln_attn.weight ln_mlp.bias ln_mlp.weight mlp.dense_4h_to_h.weight mlp.dense_h_to_4h.weight
+        self_attention.dense.weight self_attention.query_key_value.weight""",
+    ),
+    "tiny-qwen3": (
+        "model.layers.0.",
+        """input_layernorm.weight mlp.down_proj.weight mlp.gate_proj.weight mlp.up_proj.weight
+        post_attention_layernorm.weight self_attn.k_norm.weight self_attn.k_proj.weight self_attn.o_proj.weight
+        self_attn.q_norm.weight self_attn.q_proj.weight self_attn.v_proj.weight""",
+    ),
+    "tiny-gemma": (
+        "model.layers.0.",
+        """input_layernorm.weight mlp.down_proj.weight mlp.gate_proj.weight mlp.up_proj.weight
+        post_attention_layernorm.weight self_attn.k_proj.weight self_attn.o_proj.weight self_attn.q_proj.weight
+        self_attn.v_proj.weight""",
+    ),
+    "tiny-gptj": (
+        "transformer.h.0.",
+        """attn.k_proj.weight attn.out_proj.weight attn.q_proj.weight attn.v_proj.weight ln_1.bias ln_1.weight
+        mlp.fc_in.bias mlp.fc_in.weight mlp.fc_out.bias mlp.fc_out.weight""",
+    ),
+    "tiny-bloom": (
+        "transformer.h.0.",
+        """input_layernorm.bias input_layernorm.weight mlp.dense_4h_to_h.bias mlp.dense_4h_to_h.weight
+        mlp.dense_h_to_4h.bias mlp.dense_h_to_4h.weight post_attention_layernorm.bias post_attention_layernorm.weight
+        self_attention.dense.bias self_attention.dense.weight self_attention.query_key_value.bias
+        self_attention.query_key_value.weight""",
+    ),
+}
+ENDS = {
+    "tiny-falcon": "transformer.word_embeddings.weight transformer.ln_f.weight transformer.ln_f.bias",
+    "tiny-gptj": "transformer.wte.weight transformer.ln_f.weight transformer.ln_f.bias lm_head.weight lm_head.bias",
+    "tiny-bloom": """transformer.word_embeddings.weight transformer.word_embeddings_layernorm.weight
+        transformer.word_embeddings_layernorm.bias transformer.ln_f.weight transformer.ln_f.bias""",
+}
+
+
 def huggingface(config, weights):
-    """The names and layouts that Hugging Face writes, with the buffers that old checkpoints hold."""
-    if config.architecture != "gpt2":
-        named = {name if name.startswith("lm_head") else f"model.{name}": array for name, array in weights.items()}
-        return named | {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(8, np.float32)}
+    """The names and layouts that Hugging Face writes, with tensors in checkpoints that are not weights here."""
+    stacks = {"gpt2": "", "falcon": "transformer.", "gptj": "transformer.", "bloom": "transformer."}
+    stack = stacks.get(config.architecture, "model.")
+    blocks = {"model.": "layers."}.get(stack, "h.")
     named = {}
     for name, array in weights.items():
-        is_conv1d = ".c_" in name and name.endswith(".weight")
-        named[name.replace("layers.", "h.")] = np.ascontiguousarray(array.T) if is_conv1d else array
-    return named | {"h.0.attn.bias": np.ones((1, 1, 4, 4), np.float32)}
+        if config.architecture == "gpt2" and ".c_" in name and name.endswith(".weight"):
+            array = np.ascontiguousarray(array.T)
+        if name.startswith("lm_head."):
+            named[name] = array
+            continue
+        named[stack + (name.replace("layers.", blocks, 1) if name.startswith("layers.") else name)] = array
+    return named | {name: np.ones((1, 4), np.float32) for name in NOT_WEIGHTS.get(config.architecture, ())}
+
+
+NOT_WEIGHTS = {
+    "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
+    "gpt2": ("h.0.attn.bias",),
+    "gptj": ("transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"),
+}
 
 
 def write_gguf(path, config, weights, permute):
@@ -107,6 +164,21 @@ def test_failed_write_leaves_the_old_checkpoint(tmp_path, weights_of, monkeypatc
         write_checkpoint(tmp_path, PRESETS["tiny-llama"], weights_of("tiny-llama"))
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.ckpt"]
+
+
+@pytest.mark.parametrize("preset", BLOCKS)
+def test_tensors_of_a_block_are_those_of_huggingface(preset, weights_of):
+    prefix, names = BLOCKS[preset]
+    config = PRESETS[preset]
+    written = set(huggingface(config, weights_of(preset))) - set(NOT_WEIGHTS.get(config.architecture, ()))
+    assert {name.removeprefix(prefix) for name in written if name.startswith(prefix)} == set(names.split())
+
+
+@pytest.mark.parametrize("preset", ENDS)
+def test_tensors_around_the_blocks_are_those_of_huggingface(preset, weights_of):
+    config = PRESETS[preset]
+    written = set(huggingface(config, weights_of(preset))) - set(NOT_WEIGHTS.get(config.architecture, ()))
+    assert {name for name in written if not re.search(r"\.h\.", name)} == set(ENDS[preset].split())
 
 
 @pytest.mark.parametrize("preset", TINY)

@@ -33,6 +33,37 @@ def test_rope_theta_of_either_place_is_read():
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"num_kv_heads": 1, "mlp_norm": False, "intermediate_size": 32, "tied_embeddings": True}),
+        ({"multi_query": False}, {"num_kv_heads": 2, "mlp_norm": False}),
+        ({"new_decoder_architecture": True, "num_kv_heads": 1}, {"num_kv_heads": 1, "mlp_norm": True}),
+        ({"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1}, {"num_kv_heads": 2, "mlp_norm": False}),
+        ({"ffn_hidden_size": 20, "rope_theta": 5e5}, {"intermediate_size": 20, "rope_theta": 5e5}),
+    ],
+)
+def test_every_form_of_falcon_is_read(fields, expected):
+    config = ModelConfig.from_huggingface(LLAMA | {"model_type": "falcon"} | fields)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "falcon", "alibi": True}, "'alibi' is True; it must be False"),
+        ({"model_type": "falcon", "parallel_attn": False}, "'parallel_attn' is False; it must be True"),
+        ({"model_type": "qwen3", "use_sliding_window": True}, "'use_sliding_window' is True"),
+        ({"model_type": "gemma", "hidden_act": "silu"}, "'hidden_act' is 'silu'; it must be 'gelu_pytorch_tanh'"),
+        ({"model_type": "gptj", "n_embd": 8, "n_layer": 1, "n_head": 2, "rotary_dim": 6}, "rotary_dim is 6"),
+        ({"model_type": "bloom", "n_layer": 1, "n_head": 2, "vocab_size": None}, "'vocab_size' is missing"),
+    ],
+)
+def test_features_that_a_family_here_lacks_are_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        ModelConfig.from_huggingface(LLAMA | change)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"model_type": "bert"}, "model_type is 'bert'; it must be one of llama"),
@@ -42,6 +73,9 @@ def test_rope_theta_of_either_place_is_read():
         ({"hidden_act": "gelu"}, "'hidden_act' is 'gelu'; it must be 'silu'"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "'rope_type' is 'llama3'"),
         ({"head_dim": 5}, "head_dim is 5"),
+        ({"model_type": ["llama"]}, r"model_type is \['llama'\]"),
+        ({"num_attention_heads": 0}, "'num_attention_heads' is 0; it must be a positive integer"),
+        ({"hidden_size": "8"}, "'hidden_size' is '8'; it must be a positive integer"),
     ],
 )
 def test_bad_fields_are_named(change, words):

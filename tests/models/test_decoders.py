@@ -1,3 +1,5 @@
+import dataclasses
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from models.build import build_model
 from models.config import PRESETS
 from models.validate import run_steps
 
-TINY = ["tiny-llama", "tiny-mistral", "tiny-qwen2", "tiny-gpt2"]
+TINY = [preset for preset in PRESETS if preset.startswith("tiny-")]
 
 
 def relative_rms(actual, expected):
@@ -18,8 +20,7 @@ def relative_rms(actual, expected):
 @pytest.mark.parametrize("preset", TINY)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float16", 4e-3)])
 def test_logits_match_the_float64_reference(preset, dtype, tolerance, tokens, weights_of, logits_of):
-    config = PRESETS[preset]
-    expected = reference_logits(config, weights_of(preset), tokens[:, 0])
+    expected = reference_logits(PRESETS[preset], weights_of(preset), tokens[:, 0])
     assert relative_rms(logits_of(preset, dtype=dtype), expected) < tolerance
 
 
@@ -28,12 +29,19 @@ def test_growing_and_static_cache_agree(preset, logits_of):
     assert relative_rms(logits_of(preset, "growing"), logits_of(preset, "static")) < 1e-6
 
 
-def test_sequences_of_a_batch_do_not_mix(tokens, weights_of, logits_of):
+def test_all_channels_of_gptj_may_turn(tokens, weights_of):
+    config = dataclasses.replace(PRESETS["tiny-gptj"], rotary_dim=None)
+    logits = np.concatenate(run_steps(build_model(config, weights_of("tiny-gptj"), capacity=32), tokens))
+    assert relative_rms(logits, reference_logits(config, weights_of("tiny-gptj"), tokens[:, 0])) < 2e-6
+
+
+@pytest.mark.parametrize("preset", ["tiny-llama", "tiny-bloom"])
+def test_sequences_of_a_batch_do_not_mix(preset, tokens, weights_of, logits_of):
     both = np.concatenate((tokens, tokens[::-1]), 1)
-    net = build_model(PRESETS["tiny-llama"], weights_of("tiny-llama"), batch=2, capacity=32)
+    net = build_model(PRESETS[preset], weights_of(preset), batch=2, capacity=32)
     logits = np.stack(run_steps(net, both))
-    assert relative_rms(logits[:, 0], logits_of("tiny-llama")) < 1e-6
-    assert relative_rms(logits[:, 1], logits_of("tiny-llama")) > 0.1
+    assert relative_rms(logits[:, 0], logits_of(preset)) < 1e-6
+    assert relative_rms(logits[:, 1], logits_of(preset)) > 0.1
 
 
 def test_static_cache_forgets_what_a_slot_held_before(tokens, weights_of, logits_of):

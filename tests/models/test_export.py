@@ -7,8 +7,18 @@ from models.build import build_model, empty_past
 from models.config import PRESETS
 from models.export import export_step, main
 
+FAMILIES = [
+    "tiny-llama",
+    "tiny-gpt2",
+    "tiny-falcon",
+    "tiny-qwen3",
+    "tiny-gemma",
+    "tiny-gptj",
+    "tiny-bloom",
+]
 
-@pytest.mark.parametrize("preset", ["tiny-llama", "tiny-gpt2"])
+
+@pytest.mark.parametrize("preset", FAMILIES)
 def test_growing_step_loads_and_gives_the_same(preset, tmp_path, tokens, weights_of, logits_of):
     net = build_model(PRESETS[preset], weights_of(preset), "growing")
     loaded = nn.GraphCell(ms.load(str(export_step(net, tmp_path / "step.mindir"))))

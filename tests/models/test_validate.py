@@ -3,6 +3,7 @@ import types
 import pytest
 
 from models import validate
+from models.config import PRESETS
 from models.validate import main
 
 ARGUMENTS = ["--model", "llama", "--config", "tiny-llama", "--capacity", "32", "--steps", "4"]
@@ -28,6 +29,25 @@ def test_every_attention_is_fused_and_agrees(model, preset, cache, dtype, capsys
     arguments = ["--model", model, "--config", preset, "--cache", cache, "--dtype", dtype, "--steps", "16"]
     assert main(arguments) == 0, capsys.readouterr().out
     assert "sites fused: 2 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cache", "dtype"), [("static", "float32"), ("growing", "float16")])
+@pytest.mark.parametrize(
+    ("preset", "sites"),
+    [
+        ("tiny-falcon", 2),
+        ("tiny-falcon-40b", 2),
+        ("tiny-qwen3", 2),
+        ("tiny-gemma", 2),
+        ("tiny-gptj", 2),
+        ("tiny-bloom", 2),
+    ],
+)
+def test_every_attention_of_the_other_families_is_fused(preset, sites, cache, dtype, capsys):
+    model = PRESETS[preset].architecture
+    arguments = ["--model", model, "--config", preset, "--cache", cache, "--dtype", dtype, "--steps", "8"]
+    assert main([*arguments, "--batch", "2"]) == 0, capsys.readouterr().out
+    assert f"sites fused: {sites} of {sites}" in capsys.readouterr().out
 
 
 def test_missed_site_exits_1(pretend, capsys):
