@@ -17,6 +17,7 @@ from models.gpt2 import GPT2
 from models.gptj import GPTJ
 from models.llama import Llama
 from models.qwen3 import Qwen3
+from models.t5 import T5
 
 MODELS: dict[str, type[Decoder]] = {
     "llama": Llama,
@@ -28,6 +29,7 @@ MODELS: dict[str, type[Decoder]] = {
     "gemma": Gemma,
     "gptj": GPTJ,
     "bloom": Bloom,
+    "t5": T5,
 }
 
 
@@ -88,14 +90,14 @@ def empty_past(net: Decoder) -> list[Tensor]:
 
 
 def set_step_inputs(net: Decoder) -> list[Tensor]:
-    """Declare the step's inputs, with the past's length free, and return them.
+    """Declare the step's inputs, with the lengths of past and memory free, and return them.
 
     A network with a growing cache is then compiled once and not once for each length.
     """
     batch, kv_heads, _, size = net.kv_shape
     inputs = [Tensor(shape=(batch, 1), dtype=ms.int32), Tensor(shape=(), dtype=ms.int32)]
-    if not net.is_static:
-        past = [Tensor(shape=(batch, kv_heads, None, size), dtype=net.dtype) for _ in range(2 * net.config.num_layers)]
-        net.set_inputs(*inputs, *past)
-        inputs += past
+    states = 2 * net.config.num_layers * ((not net.is_static) + net.config.reads_encoder)
+    inputs += [Tensor(shape=(batch, kv_heads, None, size), dtype=net.dtype) for _ in range(states)]
+    if states:
+        net.set_inputs(*inputs)
     return inputs

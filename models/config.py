@@ -14,7 +14,7 @@ from typing import Any
 from models.huggingface import FAMILIES, read_fields, write_fields
 
 ARCHITECTURES = tuple(FAMILIES)
-_WITHOUT_ROTATION = ("gpt2", "bloom")
+_WITHOUT_ROTATION = ("gpt2", "bloom", "t5")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,9 @@ class ModelConfig:
     `architecture` is one of `ARCHITECTURES`. `window` is the sliding window in tokens, or None for full
     attention. `qkv_bias` and `output_bias` say whether the attention projections carry a bias. `rotary_dim` is how
     many channels of a head turn with the position, or None for all. `mlp_norm` (Falcon) says whether the MLP has a
-    norm of its own.
+    norm of its own. `relative_buckets` and `relative_distance` (T5) are the number of biases and the distance from
+    which on all share the last; `gated_mlp` says whether the MLP has a gate, and `scaled_head` whether the head's input
+    is divided by the root of hidden_size.
     """
 
     architecture: str
@@ -44,6 +46,10 @@ class ModelConfig:
     window: int | None = None
     rotary_dim: int | None = None
     mlp_norm: bool = False
+    relative_buckets: int = 32
+    relative_distance: int = 128
+    gated_mlp: bool = False
+    scaled_head: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -65,11 +71,26 @@ class ModelConfig:
             raise ValueError(f"head_dim is {self.head_dim}; rotary embedding needs an even number")
         if self.rotary_dim is not None and (self.rotary_dim % 2 or not 0 < self.rotary_dim <= self.head_dim):
             raise ValueError(f"rotary_dim is {self.rotary_dim}; it must be even and at most head_dim, {self.head_dim}")
+        if self.relative_buckets < 2 or self.relative_distance <= self.relative_buckets // 2:
+            raise ValueError(
+                f"relative_buckets is {self.relative_buckets} and relative_distance is {self.relative_distance}; "
+                "there must be two buckets at least, and the distance must be above half their number"
+            )
 
     @property
     def group_size(self) -> int:
         """Query heads that share one key/value head."""
         return self.num_heads // self.num_kv_heads
+
+    @property
+    def reads_encoder(self) -> bool:
+        """Whether each layer also attends to the output of an encoder."""
+        return self.architecture == "t5"
+
+    @property
+    def num_attentions(self) -> int:
+        """Attentions in one step."""
+        return self.num_layers * (2 if self.reads_encoder else 1)
 
     @classmethod
     def from_huggingface(cls, fields: Mapping[str, Any]) -> ModelConfig:
@@ -113,6 +134,23 @@ PRESETS: dict[str, ModelConfig] = {
     "tiny-bloom": ModelConfig(
         "bloom", 128, 96, 384, 2, 6, 6, 16, 128, 1e-5, tied_embeddings=True, qkv_bias=True, output_bias=True
     ),
+    "tiny-t5": ModelConfig(
+        "t5",
+        128,
+        48,
+        96,
+        2,
+        4,
+        4,
+        16,
+        128,
+        1e-6,
+        tied_embeddings=True,
+        relative_buckets=8,
+        relative_distance=16,
+        scaled_head=True,
+    ),
+    "tiny-t5-gated": ModelConfig("t5", 128, 48, 96, 2, 4, 4, 16, 128, 1e-6, gated_mlp=True),
     "smollm2-135m": ModelConfig(
         "llama", 49152, 576, 1536, 30, 9, 3, 64, 8192, 1e-5, rope_theta=100000.0, tied_embeddings=True
     ),

@@ -36,7 +36,7 @@ class Decoder(nn.Cell):
     With `cache="static"` the step is `logits = net(token, position)` and the cache lives in the network:
     `capacity` tokens at most. With `cache="growing"` it is `logits, *present = net(token, position, *past)`,
     where `past` is key and value of each layer in turn, each (B, kvN, S, D), and `present` the same one token
-    longer.
+    longer. A model that also attends to an encoder's output takes that after all these.
 
     token: int32 (B, 1). position: int32 (), the token's index, the same for every sequence. logits: (B,
     vocab_size).
@@ -122,10 +122,14 @@ class Decoder(nn.Cell):
         hidden = self.embed(token, position)
         present: tuple[Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
-            hidden, key, value = layer(hidden, context, slot, past[2 * index : 2 * index + 2])
+            hidden, key, value = layer(hidden, context, slot, self.layer_past(index, past))
             present += (key, value)
         logits = self.head(ops.reshape(hidden, (self.batch, -1)))
         return logits if self.is_static else (logits, *present)
+
+    def layer_past(self, index: int, past: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What of the step's `past` belongs to one layer."""
+        return past[2 * index : 2 * index + 2]
 
     def slot(self, position: Tensor) -> Tensor:
         """Where the step writes its keys and values: int32 (B * kvN, 3)."""

@@ -39,6 +39,8 @@ def greedy(net: Decoder, prompt: Sequence[int]) -> Iterator[tuple[int, np.ndarra
         raise ValueError(f"prompt holds token {unknown[0]}; it must be below vocab_size, {net.config.vocab_size}")
     if net.batch != 1:
         raise ValueError(f"batch is {net.batch}; generation takes a network of batch 1")
+    if net.config.reads_encoder:
+        raise ValueError(f"architecture is {net.config.architecture!r}; generation takes a model that reads no encoder")
     past = empty_past(net)
     tokens = chain(prompt)
     token = 0

@@ -95,6 +95,10 @@ def _even_heads(values: Fields) -> int:
     return values["hidden_size"] // values["num_heads"]
 
 
+def _tied(values: Fields) -> bool:
+    return values["tied_embeddings"]
+
+
 def _four_times(values: Fields) -> int:
     return 4 * values["hidden_size"]
 
@@ -123,6 +127,16 @@ def _read_falcon(fields: Fields) -> Fields:
 def _write_falcon(fields: Fields) -> Fields:
     norms = 2 if fields.pop("mlp_norm") else 1
     return fields | {"new_decoder_architecture": True, "num_ln_in_parallel_attn": norms}
+
+
+def _read_t5(fields: Fields) -> Fields:
+    _expect(fields, "feed_forward_proj", ("relu", "gated-gelu"))
+    decoder_layers = fields.get("num_decoder_layers") or fields.get("num_layers")
+    return fields | {"gated_mlp": fields.get("feed_forward_proj") == "gated-gelu", "num_layers": decoder_layers}
+
+
+def _write_t5(fields: Fields) -> Fields:
+    return fields | {"feed_forward_proj": "gated-gelu" if fields.pop("gated_mlp") else "relu"}
 
 
 _LLAMA_NAMES = {
@@ -246,5 +260,41 @@ FAMILIES: dict[str, Family] = {
         defaults=_MULTI_HEAD | {"max_positions": 2048, "tied_embeddings": True, "qkv_bias": True, "output_bias": True},
         fixed={"apply_residual_connection_post_layernorm": (False,)},
         tensors=_TRANSFORMER_TENSORS,
+    ),
+    "t5": Family(
+        names={
+            "vocab_size": "vocab_size",
+            "hidden_size": "d_model",
+            "intermediate_size": "d_ff",
+            "num_layers": "num_layers",
+            "num_heads": "num_heads",
+            "head_dim": "d_kv",
+            "max_positions": "n_positions",
+            "norm_eps": "layer_norm_epsilon",
+            "tied_embeddings": "tie_word_embeddings",
+            "relative_buckets": "relative_attention_num_buckets",
+            "relative_distance": "relative_attention_max_distance",
+            "scaled_head": "scale_decoder_outputs",
+            "gated_mlp": "gated_mlp",
+        },
+        defaults={
+            "num_kv_heads": _own_heads,
+            "max_positions": 512,
+            "norm_eps": 1e-6,
+            "tied_embeddings": True,
+            "relative_buckets": 32,
+            "relative_distance": 128,
+            "scaled_head": _tied,
+        },
+        fixed={},
+        tensors=(
+            (r"^decoder\.", ""),
+            (r"^block\.0\.layer\.0\.SelfAttention\.relative_attention_bias", "relative_attention_bias"),
+            (r"^block\.", "layers."),
+        ),
+        # Copies of the shared table; the encoder, which is not here; a bias that early checkpoints hold and never use.
+        dropped=r"^encoder\.|^decoder\.embed_tokens\.|EncDecAttention\.relative_attention_bias",
+        decode=_read_t5,
+        encode=_write_t5,
     ),
 }

@@ -16,6 +16,7 @@ from mindspore import Tensor
 
 from models.build import empty_past, set_step_inputs
 from models.commandline import add_model_options, model_from_options, run
+from models.config import ModelConfig
 from models.decoder import Decoder
 from models.fusion import is_complete, largest_difference, take_report
 
@@ -24,19 +25,32 @@ if TYPE_CHECKING:
 
 # Of the largest logit. fp16 rounds the scores and the probabilities of every layer to 11 bits.
 _TOLERANCES = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
+# Tokens of an encoder's output that is made up.
+_ENCODED = 12
 
 
-def run_steps(net: Decoder, tokens: np.ndarray) -> list[np.ndarray]:
-    """Feed `tokens`, int32 (steps, B), from position 0 on; the logits of every step, fp32 (B, vocab_size)."""
+def random_encoding(config: ModelConfig, batch: int, seed: int) -> np.ndarray | None:
+    """What an encoder might put out, fp32 (batch, M, hidden_size), or None for a model that reads no encoder."""
+    if not config.reads_encoder:
+        return None
+    return np.random.default_rng(seed).standard_normal((batch, _ENCODED, config.hidden_size), np.float32)
+
+
+def run_steps(net: Decoder, tokens: np.ndarray, encoded: np.ndarray | None = None) -> list[np.ndarray]:
+    """Feed `tokens`, int32 (steps, B), from position 0 on; the logits of every step, fp32 (B, vocab_size).
+
+    `encoded` is the encoder's output, (B, M, hidden_size), for a model that reads one.
+    """
     set_step_inputs(net)
     past = empty_past(net)
+    memory = [] if encoded is None else net.memory(Tensor(encoded))
     outputs = []
     for position, token in enumerate(tokens):
         inputs = Tensor(token[:, None]), Tensor(position, ms.int32)
         if net.is_static:
-            logits = net(*inputs)
+            logits = net(*inputs, *memory)
         else:
-            logits, *past = net(*inputs, *past)
+            logits, *past = net(*inputs, *past, *memory)
         outputs.append(logits.float().asnumpy())
     return outputs
 
@@ -61,12 +75,13 @@ def _validate(options: argparse.Namespace) -> int:
         raise ValueError(f"--steps is {options.steps}; it must be between 1 and {limit}")
     shape = (options.steps, options.batch)
     tokens = np.random.default_rng(options.seed).integers(0, net.config.vocab_size, shape, np.int32)
-    unfused = run_steps(net, tokens)
-    fused, report = _run_fused(build, tokens)
+    encoded = random_encoding(net.config, options.batch, options.seed)
+    unfused = run_steps(net, tokens, encoded)
+    fused, report = _run_fused(build, tokens, encoded)
 
     tolerance = _TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
     difference = largest_difference(unfused, fused) / max(float(np.abs(step).max()) for step in unfused)
-    expected = net.config.num_layers
+    expected = net.config.num_attentions
     passed = difference <= tolerance and is_complete(report, expected)
     print(report)
     print(f"sites fused: {len(report.fused)} of {expected}")
@@ -75,12 +90,14 @@ def _validate(options: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def _run_fused(build: Callable[[], Decoder], tokens: np.ndarray) -> tuple[list[np.ndarray], Report]:
+def _run_fused(
+    build: Callable[[], Decoder], tokens: np.ndarray, encoded: np.ndarray | None
+) -> tuple[list[np.ndarray], Report]:
     import ifa_fusion
 
     take_report()
     with ifa_fusion.fusion():
-        outputs = run_steps(build(), tokens)
+        outputs = run_steps(build(), tokens, encoded)
     return outputs, take_report()
 
 

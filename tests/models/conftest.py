@@ -4,7 +4,7 @@ import pytest
 
 from models.build import build_model
 from models.config import PRESETS
-from models.validate import run_steps
+from models.validate import random_encoding, run_steps
 
 STEPS = 20
 
@@ -37,7 +37,13 @@ def weights_of():
 
 
 @pytest.fixture(scope="session")
-def logits_of(tokens, weights_of):
+def encoded_of():
+    """What stands for the encoder's output, (1, M, hidden_size), of a preset that reads one, or None."""
+    return lambda preset: random_encoding(PRESETS[preset], 1, seed=1)
+
+
+@pytest.fixture(scope="session")
+def logits_of(tokens, weights_of, encoded_of):
     """The logits, (STEPS, vocab_size), that a preset's decode steps give; each variant is compiled once."""
     known = {}
 
@@ -46,7 +52,7 @@ def logits_of(tokens, weights_of):
             ms.set_context(mode=ms.GRAPH_MODE)
             capacity = 32 if cache == "static" else 0
             net = build_model(PRESETS[preset], weights_of(preset), cache, capacity=capacity, dtype=dtype)
-            known[preset, cache, dtype] = np.concatenate(run_steps(net, tokens))
+            known[preset, cache, dtype] = np.concatenate(run_steps(net, tokens, encoded_of(preset)))
         return known[preset, cache, dtype]
 
     return logits

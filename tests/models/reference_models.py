@@ -5,9 +5,14 @@ import functools
 import numpy as np
 
 
-def reference_logits(config, weights, tokens):
-    """Logits (T, vocab_size) for tokens (T,), every token attending to those before it and to itself."""
+def reference_logits(config, weights, tokens, encoded=None):
+    """Logits (T, vocab_size) for tokens (T,), every token attending to those before it and to itself.
+
+    `encoded`: the encoder's output, (M, hidden_size), for a model that reads one.
+    """
     model = Weights(config, {name: np.asarray(array, np.float64) for name, array in weights.items()})
+    if config.reads_encoder:
+        return _t5(config, model, np.asarray(tokens), encoded.astype(np.float64))
     return _MODELS[config.architecture](config, model, np.asarray(tokens))
 
 
@@ -170,6 +175,47 @@ def _alibi_slopes(heads):
         return np.array([0.5 ** (8 * (i + 1) / heads) for i in range(heads)])
     below = 1 << (heads.bit_length() - 1)
     return np.concatenate((_alibi_slopes(below), _alibi_slopes(2 * below)[::2][: heads - below]))
+
+
+def _t5(config, model, tokens, encoded):
+    def attend(layer, name, x, source, bias):
+        q, k, v = (
+            layer.linear(states, f"{name}.{part}").reshape(len(states), config.num_heads, -1)
+            for part, states in (("q", x), ("k", source), ("v", source))
+        )
+        return layer.linear(_attend(q, k, v, bias, 1.0), f"{name}.o")
+
+    t, s = np.indices((len(tokens), len(tokens)))
+    rows = model["relative_attention_bias.weight"][np.vectorize(lambda d: _bucket(config, d))(np.maximum(t - s, 0))]
+    bias = np.where(s > t, -np.inf, rows.transpose(2, 0, 1))
+    x = model["shared.weight"][tokens]
+    for layer in model.layers():
+        h = layer.rms_norm(x, "layer.0.layer_norm")
+        x = x + attend(layer, "layer.0.SelfAttention", h, h, bias)
+        h = layer.rms_norm(x, "layer.1.layer_norm")
+        x = x + attend(layer, "layer.1.EncDecAttention", h, encoded, 0.0)
+        h = layer.rms_norm(x, "layer.2.layer_norm")
+        mlp = "layer.2.DenseReluDense"
+        if config.gated_mlp:
+            h = _tanh_gelu(layer.linear(h, f"{mlp}.wi_0")) * layer.linear(h, f"{mlp}.wi_1")
+        else:
+            h = np.maximum(layer.linear(h, f"{mlp}.wi"), 0)
+        x = x + layer.linear(h, f"{mlp}.wo")
+    x = model.rms_norm(x, "final_layer_norm")
+    return model.head(x / np.sqrt(config.hidden_size) if config.scaled_head else x, "shared")
+
+
+def _bucket(config, distance):
+    """The first half of the buckets is for one distance each; in the second, each reaches by a factor further."""
+    half = config.relative_buckets // 2
+    if distance < half:
+        return distance
+    factor = (config.relative_distance / half) ** (1 / (config.relative_buckets - half))
+    bucket = half
+    # The tolerance is for bounds that are whole numbers but for rounding.
+    while bucket < config.relative_buckets - 1 and distance >= half * factor ** (bucket - half + 1) - 1e-9:
+        bucket += 1
+    return bucket
 
 
 _MODELS = {

@@ -80,25 +80,36 @@ BLOCKS = {
         self_attention.dense.bias self_attention.dense.weight self_attention.query_key_value.bias
         self_attention.query_key_value.weight""",
     ),
+    "tiny-t5": (
+        "decoder.block.0.layer.",
+        """0.SelfAttention.k.weight 0.SelfAttention.o.weight 0.SelfAttention.q.weight
+        0.SelfAttention.relative_attention_bias.weight 0.SelfAttention.v.weight 0.layer_norm.weight
+        1.EncDecAttention.k.weight 1.EncDecAttention.o.weight 1.EncDecAttention.q.weight 1.EncDecAttention.v.weight
+        1.layer_norm.weight 2.DenseReluDense.wi.weight 2.DenseReluDense.wo.weight 2.layer_norm.weight""",
+    ),
 }
 ENDS = {
     "tiny-falcon": "transformer.word_embeddings.weight transformer.ln_f.weight transformer.ln_f.bias",
     "tiny-gptj": "transformer.wte.weight transformer.ln_f.weight transformer.ln_f.bias lm_head.weight lm_head.bias",
     "tiny-bloom": """transformer.word_embeddings.weight transformer.word_embeddings_layernorm.weight
         transformer.word_embeddings_layernorm.bias transformer.ln_f.weight transformer.ln_f.bias""",
+    "tiny-t5": "shared.weight decoder.final_layer_norm.weight",
+    "tiny-t5-gated": "shared.weight decoder.final_layer_norm.weight lm_head.weight",
 }
 
 
 def huggingface(config, weights):
     """The names and layouts that Hugging Face writes, with tensors in checkpoints that are not weights here."""
-    stacks = {"gpt2": "", "falcon": "transformer.", "gptj": "transformer.", "bloom": "transformer."}
+    stacks = {"gpt2": "", "falcon": "transformer.", "gptj": "transformer.", "bloom": "transformer.", "t5": "decoder."}
     stack = stacks.get(config.architecture, "model.")
-    blocks = {"model.": "layers."}.get(stack, "h.")
+    blocks = {"model.": "layers.", "decoder.": "block."}.get(stack, "h.")
     named = {}
     for name, array in weights.items():
         if config.architecture == "gpt2" and ".c_" in name and name.endswith(".weight"):
             array = np.ascontiguousarray(array.T)
-        if name.startswith("lm_head."):
+        if name == "relative_attention_bias.weight":
+            name = f"layers.0.layer.0.SelfAttention.{name}"
+        elif name.startswith(("lm_head.", "shared.")):
             named[name] = array
             continue
         named[stack + (name.replace("layers.", blocks, 1) if name.startswith("layers.") else name)] = array
@@ -109,6 +120,14 @@ NOT_WEIGHTS = {
     "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
     "gpt2": ("h.0.attn.bias",),
     "gptj": ("transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"),
+    "t5": (
+        "encoder.block.0.layer.0.SelfAttention.q.weight",
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "encoder.embed_tokens.weight",
+        "encoder.final_layer_norm.weight",
+        "decoder.embed_tokens.weight",
+        "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+    ),
 }
 
 
@@ -178,7 +197,7 @@ def test_tensors_of_a_block_are_those_of_huggingface(preset, weights_of):
 def test_tensors_around_the_blocks_are_those_of_huggingface(preset, weights_of):
     config = PRESETS[preset]
     written = set(huggingface(config, weights_of(preset))) - set(NOT_WEIGHTS.get(config.architecture, ()))
-    assert {name for name in written if not re.search(r"\.h\.", name)} == set(ENDS[preset].split())
+    assert {name for name in written if not re.search(r"\.(h|block)\.", name)} == set(ENDS[preset].split())
 
 
 @pytest.mark.parametrize("preset", TINY)

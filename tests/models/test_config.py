@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -48,6 +49,21 @@ def test_every_form_of_falcon_is_read(fields, expected):
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"num_layers": 3, "gated_mlp": False, "scaled_head": True, "relative_buckets": 32, "max_positions": 512}),
+        ({"num_decoder_layers": 2, "feed_forward_proj": "gated-gelu"}, {"num_layers": 2, "gated_mlp": True}),
+        ({"tie_word_embeddings": False}, {"tied_embeddings": False, "scaled_head": False}),
+        ({"scale_decoder_outputs": False}, {"tied_embeddings": True, "scaled_head": False}),
+    ],
+)
+def test_both_forms_of_t5_are_read(fields, expected):
+    sizes = {"vocab_size": 10, "d_model": 8, "d_kv": 6, "d_ff": 16, "num_layers": 3, "num_heads": 2}
+    config = ModelConfig.from_huggingface({"model_type": "t5"} | sizes | fields)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"model_type": "falcon", "alibi": True}, "'alibi' is True; it must be False"),
@@ -56,11 +72,17 @@ def test_every_form_of_falcon_is_read(fields, expected):
         ({"model_type": "gemma", "hidden_act": "silu"}, "'hidden_act' is 'silu'; it must be 'gelu_pytorch_tanh'"),
         ({"model_type": "gptj", "n_embd": 8, "n_layer": 1, "n_head": 2, "rotary_dim": 6}, "rotary_dim is 6"),
         ({"model_type": "bloom", "n_layer": 1, "n_head": 2, "vocab_size": None}, "'vocab_size' is missing"),
+        ({"model_type": "t5", "feed_forward_proj": "gated-silu"}, "'feed_forward_proj' is 'gated-silu'"),
     ],
 )
 def test_features_that_a_family_here_lacks_are_named(change, words):
     with pytest.raises(ValueError, match=words):
         ModelConfig.from_huggingface(LLAMA | change)
+
+
+def test_buckets_of_distances_fit():
+    with pytest.raises(ValueError, match="relative_buckets is 32 and relative_distance is 16"):
+        dataclasses.replace(PRESETS["tiny-t5"], relative_buckets=32)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ def relative_rms(actual, expected):
 
 @pytest.mark.parametrize("preset", TINY)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float16", 4e-3)])
-def test_logits_match_the_float64_reference(preset, dtype, tolerance, tokens, weights_of, logits_of):
-    expected = reference_logits(PRESETS[preset], weights_of(preset), tokens[:, 0])
+def test_logits_match_the_float64_reference(preset, dtype, tolerance, tokens, weights_of, encoded_of, logits_of):
+    encoded = encoded_of(preset)
+    encoded = None if encoded is None else encoded[0]
+    expected = reference_logits(PRESETS[preset], weights_of(preset), tokens[:, 0], encoded)
     assert relative_rms(logits_of(preset, dtype=dtype), expected) < tolerance
 
 
@@ -33,6 +35,13 @@ def test_all_channels_of_gptj_may_turn(tokens, weights_of):
     config = dataclasses.replace(PRESETS["tiny-gptj"], rotary_dim=None)
     logits = np.concatenate(run_steps(build_model(config, weights_of("tiny-gptj"), capacity=32), tokens))
     assert relative_rms(logits, reference_logits(config, weights_of("tiny-gptj"), tokens[:, 0])) < 2e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 47), (2, 5, 48), (5, 48)])
+def test_encoder_output_that_does_not_fit_is_named(shape, weights_of):
+    net = build_model(PRESETS["tiny-t5"], weights_of("tiny-t5"), capacity=1)
+    with pytest.raises(ValueError, match=r"encoded has shape \(.*\); it must be \(1, M, 48\)"):
+        net.memory(Tensor(np.zeros(shape, np.float32)))
 
 
 @pytest.mark.parametrize("preset", ["tiny-llama", "tiny-bloom"])

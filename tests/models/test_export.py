@@ -15,17 +15,19 @@ FAMILIES = [
     "tiny-gemma",
     "tiny-gptj",
     "tiny-bloom",
+    "tiny-t5",
 ]
 
 
 @pytest.mark.parametrize("preset", FAMILIES)
-def test_growing_step_loads_and_gives_the_same(preset, tmp_path, tokens, weights_of, logits_of):
+def test_growing_step_loads_and_gives_the_same(preset, tmp_path, tokens, weights_of, encoded_of, logits_of):
     net = build_model(PRESETS[preset], weights_of(preset), "growing")
     loaded = nn.GraphCell(ms.load(str(export_step(net, tmp_path / "step.mindir"))))
     assert [p.name for p in tmp_path.iterdir()] == ["step.mindir"]
-    past = empty_past(net)
+    past, encoded = empty_past(net), encoded_of(preset)
+    memory = [] if encoded is None else net.memory(Tensor(encoded))
     for position, expected in enumerate(logits_of(preset, "growing")[:4]):
-        logits, *past = loaded(Tensor(tokens[position][:, None]), Tensor(position, ms.int32), *past)
+        logits, *past = loaded(Tensor(tokens[position][:, None]), Tensor(position, ms.int32), *past, *memory)
         np.testing.assert_allclose(logits.asnumpy()[0], expected, rtol=1e-5, atol=1e-5)
 
 

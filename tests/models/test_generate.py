@@ -74,6 +74,11 @@ def test_bad_prompts_are_named(prompt, words, net):
         next(greedy(net, prompt))
 
 
+def test_model_that_reads_an_encoder_is_refused():
+    with pytest.raises(ValueError, match="architecture is 't5'; generation takes a model that reads no encoder"):
+        next(greedy(build_model(PRESETS["tiny-t5"], 5, capacity=4), [1]))
+
+
 @pytest.mark.parametrize("text", ["the weather in 2012", "naïve 雨 🙂", " \n two  spaces"])
 def test_text_survives_the_tokenizer(text, tokenizer):
     assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -41,6 +41,7 @@ def test_every_attention_is_fused_and_agrees(model, preset, cache, dtype, capsys
         ("tiny-gemma", 2),
         ("tiny-gptj", 2),
         ("tiny-bloom", 2),
+        ("tiny-t5", 4),
     ],
 )
 def test_every_attention_of_the_other_families_is_fused(preset, sites, cache, dtype, capsys):
