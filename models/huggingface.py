@@ -129,6 +129,12 @@ def _write_falcon(fields: Fields) -> Fields:
     return fields | {"new_decoder_architecture": True, "num_ln_in_parallel_attn": norms}
 
 
+def _read_bloom(fields: Fields) -> Fields:
+    """The published checkpoints have older names for some sizes."""
+    older = {"n_embed": "hidden_size", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer"}
+    return fields | {name: fields[old] for old, name in older.items() if fields.get(old) is not None}
+
+
 def _read_t5(fields: Fields) -> Fields:
     _expect(fields, "feed_forward_proj", ("relu", "gated-gelu"))
     decoder_layers = fields.get("num_decoder_layers") or fields.get("num_layers")
@@ -260,6 +266,7 @@ FAMILIES: dict[str, Family] = {
         defaults=_MULTI_HEAD | {"max_positions": 2048, "tied_embeddings": True, "qkv_bias": True, "output_bias": True},
         fixed={"apply_residual_connection_post_layernorm": (False,)},
         tensors=_TRANSFORMER_TENSORS,
+        decode=_read_bloom,
     ),
     "t5": Family(
         names={

@@ -48,6 +48,13 @@ def test_every_form_of_falcon_is_read(fields, expected):
     assert {name: getattr(config, name) for name in expected} == expected
 
 
+def test_older_names_of_bloom_are_read():
+    sizes = {"vocab_size": 10, "n_embed": 8, "n_layer": 3, "num_attention_heads": 2, "seq_length": 16}
+    config = ModelConfig.from_huggingface({"model_type": "bloom"} | sizes)
+    assert (config.hidden_size, config.num_layers, config.num_heads, config.head_dim) == (8, 3, 2, 4)
+    assert (config.intermediate_size, config.max_positions) == (32, 16)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
