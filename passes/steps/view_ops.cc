@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -55,6 +56,15 @@ bool ApplyRepeatInterleave(const AnfNodePtr &node, View *view) {
          view->RepeatInterleave((*repeats)[0], (*axis)[0]);
 }
 
+/// Indexing with None, x[:, :, None], is an ExpandDims and a slice that leaves nothing out.
+bool IsWholeSlice(const AnfNodePtr &node) {
+  if (!IsOp(node, "StridedSlice")) return false;
+  const auto shape = ShapeOf(node);
+  const auto strides = IntegersOf(Operand(node, 3));
+  return shape && strides && Size(*shape) != kDynamic && shape == ShapeOf(Operand(node, 0)) &&
+         std::all_of(strides->begin(), strides->end(), [](int64_t stride) { return stride == 1; });
+}
+
 // Squeeze and Flatten only change how the same elements are counted, which is what a reshape to the result's
 // shape does.
 const std::map<std::string, Apply> &ViewOps() {
@@ -79,9 +89,10 @@ const std::map<std::string, Apply> &ViewOps() {
 
 }  // namespace
 
-bool IsView(const AnfNodePtr &node) { return ViewOps().count(OpName(node)) != 0; }
+bool IsView(const AnfNodePtr &node) { return ViewOps().count(OpName(node)) != 0 || IsWholeSlice(node); }
 
 bool ApplyView(const AnfNodePtr &node, View *view) {
+  if (IsWholeSlice(node)) return true;
   const auto op = ViewOps().find(OpName(node));
   return op != ViewOps().end() && op->second(node, view);
 }
