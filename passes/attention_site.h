@@ -14,6 +14,7 @@ namespace ifa::passes {
 struct Refusal {
   std::string reason;
   std::string message;
+  mindspore::AnfNodePtr node = nullptr;  ///< that is the cause, where it is one
 };
 
 /// A tensor with just two values, chosen by a condition. `views` are the reshapes that come after it, in the
@@ -78,7 +79,8 @@ struct Source {
 
 enum class KvLayout { kBnsd, kBsh };
 
-/// softmax(scale * Q K^T + biases, masked) V, with the operands as they will be given to the operator.
+/// softmax(scale * Q K^T + biases, masked) V, with the operands as they will be given to the operator. Those
+/// of a refused site, and its matmuls, are null where they were not found.
 struct AttentionSite {
   mindspore::CNodePtr softmax;
   mindspore::CNodePtr score_matmul;

@@ -9,11 +9,13 @@
 #include "passes/memory_order.h"
 #include "passes/options.h"
 #include "passes/report.h"
+#include "passes/subgraph.h"
 #include "passes/target.h"
 
 namespace ifa::passes {
 namespace {
 
+using mindspore::AnfNodePtr;
 using mindspore::CNodePtr;
 using mindspore::FuncGraphPtr;
 
@@ -51,6 +53,7 @@ struct Run {
   MemoryOrder order;
   SharedTensors shared;
   SourceLines lines;
+  SubgraphRecorder recorder;
 };
 
 SiteReport ReportOf(const CNodePtr &softmax, Run *run) {
@@ -60,24 +63,34 @@ SiteReport ReportOf(const CNodePtr &softmax, Run *run) {
   return report;
 }
 
+/// Rewrites a site that nothing speaks against so far.
+std::variant<AnfNodePtr, Refusal> Rewrite(const Match &match, Run *run) {
+  if (match.refusal) return *match.refusal;
+  if (auto refusal = run->order.Check(match.site)) return *refusal;
+  return Lower(match.site, run->target, &run->shared);
+}
+
 /// @return whether the site was rewritten.
 bool TrySite(const CNodePtr &softmax, Run *run) {
-  const Match match = MatchAttention(softmax, run->strict);
-  if (std::holds_alternative<NotAttention>(match)) return false;
+  const auto match = MatchAttention(softmax, run->strict);
+  if (!match) return false;
   SiteReport report = ReportOf(softmax, run);
-  std::optional<Refusal> refusal;
-  if (const auto *site = std::get_if<AttentionSite>(&match)) {
-    report.features = FeaturesOf(*site);
-    refusal = run->order.Check(*site);
-    if (!refusal) refusal = Lower(*site, run->target, &run->shared);
-  } else {
-    refusal = std::get<Refusal>(match);
-  }
-  report.fused = !refusal.has_value();
+  if (!match->refusal) report.features = FeaturesOf(match->site);
+  Subgraph before = run->recorder.Before(*match);
+  const auto rewritten = Rewrite(*match, run);
+  const auto *refusal = std::get_if<Refusal>(&rewritten);
+  report.fused = refusal == nullptr;
   report.reason = refusal ? refusal->reason : "fused";
   report.message = refusal ? refusal->message : "rewritten into one IncreFlashAttention";
+  if (refusal == nullptr) {
+    report.after = run->recorder.After(match->site, std::get<AnfNodePtr>(rewritten)).nodes;
+  } else if (const auto cause = before.index.find(refusal->node); cause != before.index.end()) {
+    report.refused_at = cause->second;
+  }
+  report.before = std::move(before.nodes);
+  const bool fused = report.fused;
   Report::Instance().Add(std::move(report));
-  return !refusal.has_value();
+  return fused;
 }
 
 }  // namespace

@@ -67,16 +67,16 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
 
 }  // namespace
 
-std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTensors *shared) {
-  if (auto refusal = CheckLimits(site, target)) return refusal;
+std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target, SharedTensors *shared) {
+  if (auto refusal = CheckLimits(site, target)) return *refusal;
   const GraphBuilder builder(site.value_matmul, target);
   const OperatorShapes shapes = ShapesOf(site);
   const Shape result_shape = *ShapeOf(site.result());
-  if (!CanReshape(site.query, shapes.query)) return UnknownSizes("the query");
-  if (!CanReshape(site.key, shapes.key_value)) return UnknownSizes("the key");
-  if (!CanReshape(site.value, shapes.key_value)) return UnknownSizes("the value");
+  if (!CanReshape(site.query, shapes.query)) return UnknownSizes("the query", site.query);
+  if (!CanReshape(site.key, shapes.key_value)) return UnknownSizes("the key", site.key);
+  if (!CanReshape(site.value, shapes.key_value)) return UnknownSizes("the value", site.value);
   if (result_shape != shapes.query && std::count(result_shape.begin(), result_shape.end(), kDynamic) > 1) {
-    return UnknownSizes("the result");
+    return UnknownSizes("the result", site.result());
   }
   const auto terms = BuildScoreTerms(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
@@ -84,7 +84,7 @@ std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTen
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);
-  return std::nullopt;
+  return result;
 }
 
 }  // namespace ifa::passes

@@ -2,7 +2,7 @@
 // in place of the value matmul. Everything that the operator demands is inserted or refused here.
 #pragma once
 
-#include <optional>
+#include <variant>
 
 #include "passes/attention_site.h"
 #include "passes/score_terms.h"
@@ -11,7 +11,9 @@
 namespace ifa::passes {
 
 /// Replaces the site's value matmul in its graph.
-/// @return why the operator can't stand for the site, or nothing. The site is unchanged in the graph then.
-std::optional<Refusal> Lower(const AttentionSite &site, Target target, SharedTensors *shared);
+/// @return what stands there now; or why the operator can't stand for the site, which is unchanged in the
+/// graph then.
+std::variant<mindspore::AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target,
+                                                   SharedTensors *shared);
 
 }  // namespace ifa::passes

@@ -28,18 +28,23 @@ Outcome TakeAny(std::initializer_list<Step> steps, const AnfNodePtr &node, Walk 
   return NotMine{};
 }
 
+Refusal At(const AnfNodePtr &node, Refusal refusal) {
+  refusal.node = node;
+  return refusal;
+}
+
 WalkEnd WalkToScoreMatMul(const CNodePtr &softmax, Walk *walk) {
   AnfNodePtr node = Operand(softmax, 0);
   while (true) {
     if (UsersOf(node).size() != 1) {
-      return {nullptr, {"scores_used", "the attention scores are used by more than the softmax"}};
+      return {nullptr, {"scores_used", "the attention scores are used by more than the softmax", node}};
     }
     if (MatMulOf(node)) return {node->cast<CNodePtr>(), {}};
     Outcome outcome = TakeAny({TakeCast, TakeScale, TakeBias, TakeSelect, TakeRowReshape}, node, walk);
-    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, *refusal};
+    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(node, *refusal)};
     if (std::holds_alternative<NotMine>(outcome)) {
       const std::string op = OpName(node).empty() ? "something that is no operator" : OpName(node);
-      return {nullptr, {"score_op", op + " stands between the score matmul and the softmax"}};
+      return {nullptr, {"score_op", op + " stands between the score matmul and the softmax", node}};
     }
     node = std::get<AnfNodePtr>(outcome);
   }
@@ -50,20 +55,23 @@ WalkEnd WalkToValueMatMul(const CNodePtr &softmax) {
   while (true) {
     const auto users = UsersOf(node);
     if (users.size() != 1) {
-      return {nullptr,
-              {"probabilities_used", "the attention probabilities are used by more than the value matmul"}};
+      return {
+          nullptr,
+          {"probabilities_used", "the attention probabilities are used by more than the value matmul", node}};
     }
     const CNodePtr &user = users.front();
     if (const auto matmul = MatMulOf(user)) {
       if (matmul->lhs == node && matmul->rhs != node && !matmul->transpose_lhs) return {user, {}};
-      return {nullptr, {"value_matmul", "the probabilities are not the left factor of the value matmul"}};
+      return {nullptr,
+              {"value_matmul", "the probabilities are not the left factor of the value matmul", user}};
     }
     Walk ignored;
     Outcome outcome = TakeAny({TakeCast, TakeRowReshape}, user, &ignored);
-    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, *refusal};
+    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(user, *refusal)};
     const auto *taken = std::get_if<AnfNodePtr>(&outcome);
     if (taken == nullptr || *taken != node) {
-      return {nullptr, {"probability_op", OpName(user) + " stands between the softmax and the value matmul"}};
+      return {nullptr,
+              {"probability_op", OpName(user) + " stands between the softmax and the value matmul", user}};
     }
     node = user;
   }
@@ -104,18 +112,15 @@ bool IsOverLastAxis(const CNodePtr &softmax) {
 
 }  // namespace
 
-Match MatchAttention(const CNodePtr &softmax, bool strict) {
+std::optional<Match> MatchAttention(const CNodePtr &softmax, bool strict) {
   Walk walk;
   walk.strict = strict;
   const WalkEnd up = WalkToScoreMatMul(softmax, &walk);
   const WalkEnd down = WalkToValueMatMul(softmax);
-  if (up.matmul == nullptr && down.matmul == nullptr && !LooksLikeAttention(softmax)) return NotAttention{};
-  if (up.matmul == nullptr) return up.refusal;
-  if (down.matmul == nullptr) return down.refusal;
-  if (!IsOverLastAxis(softmax))
-    return Refusal{"softmax_axis", "the softmax is not over the last axis, the positions"};
+  if (up.matmul == nullptr && down.matmul == nullptr && !LooksLikeAttention(softmax)) return std::nullopt;
 
-  AttentionSite site;
+  Match match;
+  AttentionSite &site = match.site;
   site.softmax = softmax;
   site.score_matmul = up.matmul;
   site.value_matmul = down.matmul;
@@ -123,9 +128,17 @@ Match MatchAttention(const CNodePtr &softmax, bool strict) {
   site.scale = walk.scale;
   site.masks = std::move(walk.masks);
   site.biases = std::move(walk.biases);
-  if (auto refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site)) return *refusal;
-  site.output = OutputQuantisationOf(site);
-  return site;
+  if (up.matmul == nullptr) {
+    match.refusal = up.refusal;
+  } else if (down.matmul == nullptr) {
+    match.refusal = down.refusal;
+  } else if (!IsOverLastAxis(softmax)) {
+    match.refusal = {"softmax_axis", "the softmax is not over the last axis, the positions", softmax};
+  } else {
+    match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site);
+  }
+  if (!match.refusal) site.output = OutputQuantisationOf(site);
+  return match;
 }
 
 }  // namespace ifa::passes

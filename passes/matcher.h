@@ -2,16 +2,19 @@
 // tensors that query, key and value come from.
 #pragma once
 
-#include <variant>
+#include <optional>
 
 #include "passes/attention_site.h"
 
 namespace ifa::passes {
 
-struct NotAttention {};
-using Match = std::variant<NotAttention, Refusal, AttentionSite>;
+struct Match {
+  AttentionSite site;  ///< with a refusal, as much of it as was found until then
+  std::optional<Refusal> refusal;
+};
 
 /// @param strict rows in which every position is masked must keep their value.
-Match MatchAttention(const mindspore::CNodePtr &softmax, bool strict);
+/// @return nothing for a softmax of something else.
+std::optional<Match> MatchAttention(const mindspore::CNodePtr &softmax, bool strict);
 
 }  // namespace ifa::passes

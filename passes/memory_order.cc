@@ -105,7 +105,8 @@ std::optional<Refusal> MemoryOrder::Check(const AttentionSite &site) {
     if (WrittenBefore(site.result(), operand)) {
       return Refusal{"side_effect",
                      "an operand of the attention is written in place before the value matmul, where the "
-                     "fused operator would read it"};
+                     "fused operator would read it",
+                     operand};
     }
   }
   return std::nullopt;

@@ -205,7 +205,8 @@ Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<K
             std::string(keys.empty() ? "the key" : "the value") +
                 " is not laid out as the operator reads it, (batch, KV head, position, channel) or (batch, "
                 "position, KV head x channel); its rows are " +
-                ToString(Concatenated(source.view.axes()))};
+                ToString(Concatenated(source.view.axes())),
+            source.node};
   }
   return {"kv_mismatch", "key and value disagree in batch, KV heads, length, layout or type"};
 }
@@ -217,11 +218,12 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   const auto value_shape = ShapeOfMatMul(value);
   if (!score_shape || !value_shape) {
     return Refusal{"matmul_shape",
-                   "the matmuls' shapes are not known, or keys or values outnumber the queries"};
+                   "the matmuls' shapes are not known, or keys or values outnumber the queries",
+                   score_shape ? site->value_matmul : site->score_matmul};
   }
   if (score_shape->rows == kDynamic) {
-    return Refusal{"query_length",
-                   "the query length is not provably 1: it is known only when the graph runs"};
+    return Refusal{"query_length", "the query length is not provably 1: it is known only when the graph runs",
+                   score.lhs};
   }
 
   const Steps kv_steps{TakeCast, TakeScale, TakeDequantisation};
@@ -232,13 +234,15 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
                               [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
                values.end());
   if (score_shape->rows != 1 && !RowsAreHeads(queries.back().view, score.transpose_lhs)) {
-    return Refusal{"query_length", "the query length is not provably 1: the query has " +
-                                       std::to_string(score_shape->rows) +
-                                       " rows that can't be shown to be heads of one position"};
+    return Refusal{"query_length",
+                   "the query length is not provably 1: the query has " + std::to_string(score_shape->rows) +
+                       " rows that can't be shown to be heads of one position",
+                   score.lhs};
   }
   if (RepeatsHeadsInWrongOrder(keys.back().view) || RepeatsHeadsInWrongOrder(values.back().view)) {
     return Refusal{"head_order",
-                   "KV heads are repeated in another order than query head n reading KV head n / group"};
+                   "KV heads are repeated in another order than query head n reading KV head n / group",
+                   RepeatsHeadsInWrongOrder(keys.back().view) ? score.rhs : value.rhs};
   }
 
   const auto key_candidates = AllKvCandidates(keys, *score_shape, !score.transpose_rhs);
@@ -246,9 +250,10 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   const Choice choice = Choose(key_candidates, value_candidates, queries, score.transpose_lhs);
   if (choice.key == nullptr) return NoCommonLayout(key_candidates, value_candidates, keys, values);
   if (choice.key->shape.channels != choice.value->shape.channels) {
-    return Refusal{"head_size", "key and value have different head sizes, " +
-                                    std::to_string(choice.key->shape.channels) + " and " +
-                                    std::to_string(choice.value->shape.channels)};
+    return Refusal{"head_size",
+                   "key and value have different head sizes, " + std::to_string(choice.key->shape.channels) +
+                       " and " + std::to_string(choice.value->shape.channels),
+                   value.rhs};
   }
 
   const KvShape &shape = choice.key->shape;
@@ -267,7 +272,7 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   site->head_size = shape.channels;
   if (site->kv_heads == kDynamic || site->head_size == kDynamic) {
     return Refusal{"dynamic_heads",
-                   "the number of KV heads or the head size is known only when the graph runs"};
+                   "the number of KV heads or the head size is known only when the graph runs", site->key};
   }
   return std::nullopt;
 }

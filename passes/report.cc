@@ -5,6 +5,30 @@
 #include "nlohmann/json.hpp"
 
 namespace ifa::passes {
+namespace {
+
+template <typename T>
+nlohmann::json OrNull(const std::optional<T> &value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+nlohmann::json JsonOf(const std::vector<SiteNode> &nodes) {
+  auto list = nlohmann::json::array();
+  for (const SiteNode &node : nodes) {
+    auto inputs = nlohmann::json::array();
+    for (const auto &[name, input] : node.inputs) inputs.push_back({{"name", name}, {"node", input}});
+    list.push_back({{"id", list.size()},
+                    {"operator", node.op},
+                    {"shape", OrNull(node.shape)},
+                    {"dtype", node.type},
+                    {"role", node.role},
+                    {"inputs", inputs},
+                    {"attributes", node.attributes}});
+  }
+  return list;
+}
+
+}  // namespace
 
 Report &Report::Instance() {
   static Report report;
@@ -25,7 +49,10 @@ std::string Report::TakeJson() {
                     {"message", site.message},
                     {"location", site.location},
                     {"graph", site.graph},
-                    {"features", site.features}});
+                    {"features", site.features},
+                    {"before", JsonOf(site.before)},
+                    {"after", JsonOf(site.after)},
+                    {"refused_at", OrNull(site.refused_at)}});
   }
   sites_.clear();
   // A path that is not UTF-8 must not cost the report.

@@ -53,9 +53,11 @@ Built BuildMask(const GraphBuilder &builder, const AttentionSite &site, const Ma
   for (const auto &operation : mask.selector.views) moves.push_back(Applied(operation));
   moves.push_back(Broadcast(mask.score_shape));
   const AnfNodePtr hidden = SeparatedRows(builder, site, mask.selector.condition, std::move(moves));
-  if (hidden == nullptr && Size(mask.score_shape) == kDynamic) return UnknownSizes("a mask");
+  if (hidden == nullptr && Size(mask.score_shape) == kDynamic)
+    return UnknownSizes("a mask", mask.selector.condition);
   if (hidden == nullptr || (*ShapeOf(hidden))[1] != 1) {
-    return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position"};
+    return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position",
+                   mask.selector.condition};
   }
   if (mask.hidden_when) return hidden;
   return builder.Call("LogicalNot", {hidden}, mindspore::kNumberTypeBool, *ShapeOf(hidden));
@@ -67,12 +69,13 @@ Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bi
       site.type != mindspore::kNumberTypeFloat32) {
     return Refusal{"strict_mask",
                    "a bias in fp32 on a cache in half precision could lose a row in which every position is "
-                   "masked (strict=True)"};
+                   "masked (strict=True)",
+                   bias.tensor};
   }
   AnfNodePtr tensor = SeparatedRows(builder, site, bias.tensor, {Broadcast(bias.score_shape)});
   if (tensor == nullptr) {
     const Shape result{site.batch, site.query_heads(), 1, site.kv_length};
-    if (Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias");
+    if (Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias", bias.tensor);
     tensor = builder.Reshape(builder.BroadcastTo(bias.tensor, bias.score_shape), result);
   }
   return builder.Scale(builder.Widened(tensor), bias.factor);
@@ -81,7 +84,7 @@ Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bi
 /// @param shape the tensor's own, with other numbers of batches and heads.
 Built Widened(const GraphBuilder &builder, const AnfNodePtr &tensor, int64_t batch, int64_t heads) {
   Shape shape = *ShapeOf(tensor);
-  if (shape[0] != batch && batch == kDynamic) return UnknownSizes("a mask or bias of batch 1");
+  if (shape[0] != batch && batch == kDynamic) return UnknownSizes("a mask or bias of batch 1", tensor);
   shape[0] = batch;
   shape[1] = heads;
   return builder.BroadcastTo(tensor, shape);
@@ -152,11 +155,12 @@ Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, Shared
 
 }  // namespace
 
-Refusal UnknownSizes(const std::string &what) {
+Refusal UnknownSizes(const std::string &what, const AnfNodePtr &tensor) {
   return {"dynamic_shape",
           what +
               " can't be brought into the operator's shape: more than one of its sizes is known "
-              "only when the graph runs"};
+              "only when the graph runs",
+          tensor};
 }
 
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,

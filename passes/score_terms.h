@@ -27,6 +27,6 @@ std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, c
                                                   SharedTensors *shared);
 
 /// For tensors that can't be reshaped.
-Refusal UnknownSizes(const std::string &what);
+Refusal UnknownSizes(const std::string &what, const mindspore::AnfNodePtr &tensor);
 
 }  // namespace ifa::passes

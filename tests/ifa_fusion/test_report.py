@@ -83,21 +83,59 @@ def test_json_holds_every_attribute():
     TwoSites()(*operands())
     report = ifa_fusion.report()
     entries = json.loads(report.to_json())
-    assert [Site(**{**entry, "features": tuple(entry["features"])}) for entry in entries] == list(report.sites)
+    assert [Site.from_dict(entry) for entry in entries] == list(report.sites)
+    assert all(node["role"] and node["operator"] for entry in entries for node in entry["before"] + entry["after"])
+
+
+def cells_of(table: str) -> list[list[str]]:
+    """The columns of each line of a table, cut where the header's words begin."""
+    header, *lines = table.splitlines()[:-1]
+    starts = [header.index(name) for name in ("site", "where", "status", "features", "reason")]
+    return [[line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
 
 
 def test_table():
     TwoSites()(*operands())
     report = ifa_fusion.report()
-    header, *rows, summary = str(report).splitlines()
-    assert header.split() == ["site", "where", "status", "features", "reason"]
-    assert len(rows) == 2
-    (fused,) = (row for row in rows if report.fused[0].location in row and " fused " in row)
-    assert "GQA 6/2, BNSD float32, length 10, head size 8" in fused
-    (refused,) = (row for row in rows if row != fused)
-    assert "probabilities_used" in refused and report.refused[0].message in refused
-    assert summary == "1 of 2 fused"
-    assert all(line == line.rstrip() for line in (header, *rows))
+    rows = cells_of(str(report))
+    assert [row[0] for row in rows if row[0]] == ["1", "2"]
+    for number, site in enumerate(report.sites, 1):
+        first = next(i for i, row in enumerate(rows) if row[0] == str(number))
+        last = next((i for i, row in enumerate(rows) if row[0] == str(number + 1)), len(rows))
+        assert site.location.endswith(rows[first][1].removeprefix("…"))
+        assert rows[first][2] == site.reason
+        features, reason = (" ".join(row[column] for row in rows[first:last]).strip() for column in (3, 4))
+        assert features == ", ".join(site.features)
+        assert reason == ("" if site.fused else site.message)
+    assert str(report).splitlines()[-1] == "1 of 2 fused"
+
+
+@pytest.mark.parametrize("columns", [20, 80, 100, 120, 300])
+def test_table_lines_up_at_any_width(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = "/home/someone/a very long way/to/the/models/of/a/project/attention.py:1234"
+    message = "a sentence that goes on and on " * 5 + "a_word_of_the_message_" * 8
+    features = ("GQA 32/8", "BNSD bfloat16", "length 32768", "head size 128", "3 masks", "bias", "int8 cache")
+    refused = Site(False, "probabilities_used", message.strip(), path, "construct", features)
+    fused = Site(True, "fused", "", "net.py:3", "construct", features)
+    table = str(Report((refused, fused)))
+    assert max(map(len, table.splitlines())) <= min(max(columns, 80), 120)
+    assert all(line == line.rstrip() for line in table.splitlines())
+    rows = cells_of(table)
+    (first, second) = (i for i, row in enumerate(rows) if row[0])
+    assert rows[first][1].startswith("…") and path.endswith(rows[first][1][1:])
+    assert rows[second][1:3] == ["net.py:3", "fused"]
+    assert " ".join(row[3] for row in rows[first:second]).split() == ", ".join(features).split()
+    assert "".join(row[4] for row in rows[first:second]).replace(" ", "") == message.replace(" ", "")
+
+
+def test_short_table_is_as_wide_as_its_texts():
+    site = Site(False, "score_op", "Tanh stands between", "net.py:3", "construct", ("mask",))
+    assert str(Report((site,))).splitlines() == [
+        "site  where     status    features  reason",
+        "1     net.py:3  score_op  mask      Tanh stands between",
+        "0 of 1 fused",
+    ]
 
 
 def test_table_of_a_site_without_a_location_names_the_graph():
