@@ -1,11 +1,14 @@
 """What the pass did: the sites it fused, and those it refused with the reason."""
 
 import json
+import os
 import shutil
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from ifa_fusion import _native
@@ -114,6 +117,29 @@ class Report:
     def to_json(self) -> str:
         """The sites as a JSON list of objects with the attributes of `Site`."""
         return json.dumps([asdict(site) for site in self.sites], indent=2)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes a page with a table of the sites and, of each, drawings of its nodes before and after.
+
+        Args:
+            path: The file to write. It needs no other file and no network, and appears when it is complete, not before.
+
+        Raises:
+            FileNotFoundError: If there is no folder for `path`.
+            ValueError: If `path` is a folder.
+        """
+        from ifa_fusion import _page  # here: few need it, and its template engine is slow to import
+
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"path must be in a folder that exists, but there is no {path.parent}.")
+        if path.is_dir():
+            raise ValueError(f"path must be a file name, but {path} is a folder.")
+        text = _page.render(self)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ifa_fusion-") as folder:
+            page = Path(folder, path.name)
+            page.write_text(text, encoding="utf-8")
+            os.replace(page, path)
 
     def __str__(self) -> str:
         if not self.sites:
