@@ -8,6 +8,8 @@ SANITIZED_BUILD := build/sanitized
 NEON_BUILD := build/neon
 CLANGXX ?= clang++
 FUZZ_SECONDS ?= 30
+NETWORKS ?= 10000
+SEED ?= 504
 JOBS ?= $(shell nproc)
 
 NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
@@ -17,7 +19,7 @@ FORMATTED := $(filter %.cc %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz bench peers lint format clean
+.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -72,6 +74,10 @@ test-sanitized: $(SANITIZED_BUILD)/.built
 # calls and 97 seconds of processor time in all.
 fuzz: $(SANITIZED_BUILD)/.built
 	$(SANITIZED_BUILD)/tests/kernels/fuzz/ifa_operator_fuzzer -seed=1 -max_len=512 -len_control=0 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
+# Random networks beyond the 504 of `make test`; a failing one is shrunk and printed.
+fuzz-pass: $(VENV)/.built
+	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest tests/passes/test_random_networks.py -n $(JOBS)
 
 # Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
 $(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
