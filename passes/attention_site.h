@@ -1,8 +1,10 @@
 // What the matcher finds out about one attention, and all that lowering needs to know of it.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "passes/ir.h"
@@ -79,6 +81,17 @@ struct Source {
 
 enum class KvLayout { kBnsd, kBsh };
 
+/// The blocks in which a cache lies, and where the numbers of a sequence's blocks are.
+struct Paging {
+  mindspore::AnfNodePtr table;  ///< B * blocks of a sequence
+  int64_t block_count = 0;
+  int64_t block_size = 0;  ///< positions
+
+  bool operator==(const Paging &other) const {
+    return table == other.table && block_count == other.block_count && block_size == other.block_size;
+  }
+};
+
 /// softmax(scale * Q K^T + biases, masked) V, with the operands as they will be given to the operator. Those
 /// of a refused site, and its matmuls, are null where they were not found.
 struct AttentionSite {
@@ -101,6 +114,7 @@ struct AttentionSite {
       passed;  ///< casts, scalars and views between the operands and the matmuls
   mindspore::TypeId type = mindspore::kTypeUnknown;  ///< in which the operator runs
   KvLayout layout = KvLayout::kBnsd;
+  std::optional<Paging> paging;
   int64_t batch = 0;
   int64_t kv_heads = 0;
   int64_t group = 0;  ///< query heads per KV head
@@ -112,5 +126,10 @@ struct AttentionSite {
   /// The node that the rewrite replaces.
   mindspore::CNodePtr result() const { return output ? output->cast : value_matmul; }
 };
+
+/// Tensors that were already built in a graph for the operator's use, by the node that they come from and
+/// what was made of it: the layers of a model share them.
+using SharedTensors =
+    std::map<std::tuple<mindspore::FuncGraphPtr, mindspore::AnfNodePtr, std::string>, mindspore::AnfNodePtr>;
 
 }  // namespace ifa::passes

@@ -38,6 +38,7 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
       std::string(site.layout == KvLayout::kBnsd ? "BNSD" : "BSH") + " " +
           mindspore::TypeIdToString(site.type, true),
       "length " + SizeText(site.kv_length), "head size " + std::to_string(site.head_size)};
+  if (site.paging) features.push_back("paged " + std::to_string(site.paging->block_size));
   if (site.quantised()) features.emplace_back("int8 cache");
   if (site.output) features.emplace_back("int8 output");
   if (site.masks.size() == 1) features.emplace_back("mask");

@@ -42,10 +42,10 @@ AnfNodePtr GraphBuilder::Integers(const Shape &values) const {
 
 AnfNodePtr GraphBuilder::Filled(const std::vector<double> &numbers, TypeId type, const Shape &shape) const {
   const size_t part = static_cast<size_t>(Size(shape)) / numbers.size();
-  std::vector<float> elements;
-  for (const double number : numbers) elements.insert(elements.end(), part, static_cast<float>(number));
+  std::vector<double> elements;
+  for (const double number : numbers) elements.insert(elements.end(), part, number);
   return Constant(
-      mindspore::tensor::from_buffer(type, shape, elements.data(), mindspore::kNumberTypeFloat32));
+      mindspore::tensor::from_buffer(type, shape, elements.data(), mindspore::kNumberTypeFloat64));
 }
 
 CNodePtr GraphBuilder::NewNode(const std::vector<AnfNodePtr> &inputs) const {

@@ -6,6 +6,7 @@
 #include "passes/antiquantisation.h"
 #include "passes/graph_builder.h"
 #include "passes/output_quantisation.h"
+#include "passes/paged_cache.h"
 #include "passes/separated.h"
 #include "passes/steps.h"
 
@@ -20,15 +21,18 @@ struct OperatorShapes {
 };
 
 OperatorShapes ShapesOf(const AttentionSite &site) {
+  const int64_t outer = site.paging ? site.paging->block_count : site.batch;
+  const int64_t positions = site.paging ? site.paging->block_size : site.kv_length;
   if (site.layout == KvLayout::kBnsd) {
     return {{site.batch, site.query_heads(), 1, site.head_size},
-            {site.batch, site.kv_heads, site.kv_length, site.head_size}};
+            {outer, site.kv_heads, positions, site.head_size}};
   }
   return {{site.batch, 1, site.query_heads() * site.head_size},
-          {site.batch, site.kv_length, site.kv_heads * site.head_size}};
+          {outer, positions, site.kv_heads * site.head_size}};
 }
 
-AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms) {
+AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
+                        const BlockTable &blocks) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
   const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
@@ -45,7 +49,7 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        key,
                        value,
                        terms.mask,
-                       none,
+                       blocks.lengths,
                        terms.bias,
                        none,
                        none,
@@ -54,13 +58,13 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        output.offset,
                        antiquantisation.scale,
                        antiquantisation.offset,
-                       none,
+                       blocks.table,
                        none,
                        builder.Integer(site.query_heads()),
                        builder.Integer(site.layout == KvLayout::kBnsd ? 1 : 0),
                        builder.Number(static_cast<float>(site.scale)),
                        builder.Integer(site.kv_heads),
-                       builder.Integer(0),
+                       builder.Integer(site.paging ? site.paging->block_size : 0),
                        builder.Integer(1)},
                       site.output ? mindspore::kNumberTypeInt8 : site.type, shapes.query);
 }
@@ -80,7 +84,8 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   }
   const auto terms = BuildScoreTerms(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
-  const AnfNodePtr attention = CallOperator(builder, site, std::get<ScoreTerms>(terms));
+  const AnfNodePtr attention =
+      CallOperator(builder, site, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared));
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);

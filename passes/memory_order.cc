@@ -93,6 +93,7 @@ bool MemoryOrder::WrittenBefore(const CNodePtr &reader, const AnfNodePtr &operan
 
 std::optional<Refusal> MemoryOrder::Check(const AttentionSite &site) {
   std::vector<AnfNodePtr> operands{site.query, site.key, site.value};
+  if (site.paging) operands.push_back(site.paging->table);
   for (const Mask &mask : site.masks) operands.push_back(mask.selector.condition);
   for (const Bias &bias : site.biases) operands.push_back(bias.tensor);
   for (const Dequantisation *dequantisation : {&site.key_dequantisation, &site.value_dequantisation}) {

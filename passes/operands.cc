@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "passes/antiquantisation.h"
+#include "passes/paged_cache.h"
 #include "passes/roles.h"
 
 namespace ifa::passes {
@@ -64,15 +65,17 @@ struct KvShape {
   int64_t group;
   int64_t length;
   int64_t channels;
+  std::optional<Paging> paging;
 
   bool Agrees(const KvShape &other) const {
     return layout == other.layout && batch == other.batch && heads == other.heads && group == other.group &&
-           length == other.length;
+           length == other.length && paging == other.paging;
   }
 };
 
 struct KvCandidate {
   const Source *source;
+  AnfNodePtr node;  ///< the source, or the blocks that it is gathered from
   KvShape shape;
 };
 
@@ -108,14 +111,20 @@ std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &m
   if (!rows || !shape || !IsFloat(source.type)) return candidates;
   const CacheUse use{matmul, positions_last, Size(rows->batch), Size(rows->heads), rows->group};
   if (IsInt8(source.node) && !CanFold({source.scale, source.terms}, use)) return candidates;
-  const auto add = [&](KvLayout layout, const std::vector<Axis> &order) {
-    if (!IsSourceInOrder(Concatenated(order), *shape)) return;
-    candidates.push_back({&source,
-                          {layout, Size(rows->batch), Size(rows->heads), rows->group, Size(roles.positions),
-                           Size(roles.channels)}});
+  const KvAxes axes{rows->batch, rows->heads, roles.positions, roles.channels};
+  const auto add = [&](const AnfNodePtr &node, KvLayout layout, const std::optional<Paging> &paging) {
+    candidates.push_back(
+        {&source,
+         node,
+         {layout, use.batch, use.kv_heads, use.group, Size(axes.positions), Size(axes.channels), paging}});
   };
-  add(KvLayout::kBsh, {rows->batch, roles.positions, rows->heads, roles.channels});
-  add(KvLayout::kBnsd, {rows->batch, rows->heads, roles.positions, roles.channels});
+  constexpr KvLayout kLayouts[] = {KvLayout::kBsh, KvLayout::kBnsd};
+  for (const KvLayout layout : kLayouts) {
+    if (IsSourceInOrder(InMemory(axes, layout), *shape)) add(source.node, layout, std::nullopt);
+  }
+  for (const KvLayout layout : kLayouts) {
+    if (const auto paged = PagedCacheOf(source.node, axes, layout)) add(paged->blocks, layout, paged->paging);
+  }
   return candidates;
 }
 
@@ -258,13 +267,14 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
 
   const KvShape &shape = choice.key->shape;
   site->query = choice.query->node;
-  site->key = choice.key->source->node;
-  site->value = choice.value->source->node;
+  site->key = choice.key->node;
+  site->value = choice.value->node;
   site->type = choice.type;
   site->scale *= choice.query->scale * choice.key->source->scale;
   site->key_dequantisation.terms = choice.key->source->terms;
   site->value_dequantisation = {choice.value->source->scale, choice.value->source->terms};
   site->layout = shape.layout;
+  site->paging = shape.paging;
   site->batch = shape.batch;
   site->kv_heads = shape.heads;
   site->group = shape.group;

@@ -34,6 +34,13 @@ std::optional<Shape> ShapeOfParameter(const AttentionSite &site, const AffineTer
   return parts ? ShapeByHeadAndChannel((*parts)[1], (*parts)[2], *shape) : std::nullopt;
 }
 
+/// Whether the terms are the same for all heads and channels.
+bool IsUniform(const AttentionSite &site, const std::vector<AffineTerm> &terms) {
+  return std::all_of(terms.begin(), terms.end(), [&](const AffineTerm &term) {
+    return NumberOf(term.parameter) || ShapeOfParameter(site, term) == Shape{1, 1, 1, 1};
+  });
+}
+
 /// The product comes before the sum, and both before rounding and saturation, between which the order does
 /// not matter: the bounds are integers.
 bool TakeAffine(const AttentionSite &site, const CNodePtr &node, const AnfNodePtr &input, Met *met) {
@@ -83,9 +90,10 @@ std::optional<OutputQuantisation> OutputQuantisationOf(const AttentionSite &site
     const CNodePtr &user = users.front();
     if (user->func_graph() != node->func_graph() || MonadOf(user) != nullptr) return std::nullopt;
     if (IsOp(user, "Cast") && IsInt8(user)) {
-      // Numbers beyond int8 would not be saturated, but cut.
+      // Numbers beyond int8 would not be saturated, but cut; with paged caches the operator takes one scale.
       const bool saturated = met.rounded && met.lowest == -128 && met.highest == 127;
-      return saturated ? std::optional<OutputQuantisation>({user, met.terms}) : std::nullopt;
+      const bool taken = saturated && (!site.paging || IsUniform(site, met.terms));
+      return taken ? std::optional<OutputQuantisation>({user, met.terms}) : std::nullopt;
     }
     if (IsView(user)) {
       if (!ApplyView(user, &view) || !IsSourceInOrder(Concatenated(view.axes()), *ShapeOf(site.value_matmul)))
@@ -101,9 +109,7 @@ std::optional<OutputQuantisation> OutputQuantisationOf(const AttentionSite &site
 OutputScale BuildOutputScale(const GraphBuilder &builder, const AttentionSite &site) {
   if (!site.output) return {builder.None(), builder.None()};
   const auto &terms = site.output->terms;
-  const bool uniform = std::all_of(terms.begin(), terms.end(), [&](const AffineTerm &term) {
-    return NumberOf(term.parameter) || ShapeOfParameter(site, term) == Shape{1, 1, 1, 1};
-  });
+  const bool uniform = IsUniform(site, terms);
   const Shape row = uniform ? Shape{1} : Shape{1, site.query_heads(), 1, site.head_size};
   AffineRow scale(false, row);
   AffineRow offset(true, row);

@@ -3,20 +3,13 @@
 // materialised.
 #pragma once
 
-#include <map>
 #include <string>
-#include <tuple>
 #include <variant>
 
 #include "passes/attention_site.h"
 #include "passes/graph_builder.h"
 
 namespace ifa::passes {
-
-/// Masks and biases that were already built in a graph, by the node that they come from and what was made of
-/// it: the layers of a model share them.
-using SharedTensors =
-    std::map<std::tuple<mindspore::FuncGraphPtr, mindspore::AnfNodePtr, std::string>, mindspore::AnfNodePtr>;
 
 struct ScoreTerms {
   mindspore::AnfNodePtr mask;  ///< bool (B, 1, 1, S), or None

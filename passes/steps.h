@@ -78,6 +78,13 @@ struct MatMul {
 };
 std::optional<MatMul> MatMulOf(const mindspore::AnfNodePtr &node);
 
+/// Rows of a tensor, gathered by their numbers; numbers below 0 count from the end.
+struct BlockGather {
+  mindspore::AnfNodePtr blocks;  ///< (blocks, ...)
+  mindspore::AnfNodePtr table;   ///< int32 or int64, of any shape, which the result's shape begins with
+};
+std::optional<BlockGather> BlockGatherOf(const mindspore::AnfNodePtr &node);
+
 /// Follows constants through casts, selections and scalar arithmetic down to one condition.
 std::optional<TwoValued> TwoValuedOf(const mindspore::AnfNodePtr &node);
 
