@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "passes/nan_guard.h"
 #include "passes/operands.h"
 #include "passes/output_quantisation.h"
 #include "passes/steps.h"
@@ -50,9 +51,15 @@ WalkEnd WalkToScoreMatMul(const CNodePtr &softmax, Walk *walk) {
   }
 }
 
-WalkEnd WalkToValueMatMul(const CNodePtr &softmax) {
+/// @param guarded whether NaN becomes 0 on the way.
+WalkEnd WalkToValueMatMul(const CNodePtr &softmax, bool *guarded) {
   AnfNodePtr node = softmax;
   while (true) {
+    if (const CNodePtr guard = NanGuardOf(node)) {
+      *guarded = true;
+      node = guard;
+      continue;
+    }
     const auto users = UsersOf(node);
     if (users.size() != 1) {
       return {
@@ -116,7 +123,8 @@ std::optional<Match> MatchAttention(const CNodePtr &softmax, bool strict) {
   Walk walk;
   walk.strict = strict;
   const WalkEnd up = WalkToScoreMatMul(softmax, &walk);
-  const WalkEnd down = WalkToValueMatMul(softmax);
+  bool guarded = false;
+  const WalkEnd down = WalkToValueMatMul(softmax, &guarded);
   if (up.matmul == nullptr && down.matmul == nullptr && !LooksLikeAttention(softmax)) return std::nullopt;
 
   Match match;
@@ -134,6 +142,10 @@ std::optional<Match> MatchAttention(const CNodePtr &softmax, bool strict) {
     match.refusal = down.refusal;
   } else if (!IsOverLastAxis(softmax)) {
     match.refusal = {"softmax_axis", "the softmax is not over the last axis, the positions", softmax};
+  } else if (guarded && strict && !(site.masks.empty() && site.biases.empty())) {
+    match.refusal = {"strict_mask",
+                     "a row in which every position is masked with -inf would not become 0 (strict=True)",
+                     softmax};
   } else {
     match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site);
   }

@@ -47,7 +47,6 @@ MISSES = {
     "scores returned": "scores_used",
     "softmax over heads": "softmax_axis",
     "weights returned": "probabilities_used",
-    "NaN guard": "probabilities_used",
     "halved weights": "probability_op",
     "shifted weights": "probability_op",
     "head mask": "probability_op",
@@ -107,6 +106,7 @@ class Draw:
     finish: str = among("none", "merged", "merged by view", "used twice")
     output: str = among("none", "cast", "Quantised", "QuantisedClip", "QuantisedMint", "QuantisedMethods")
     miss: str = among("none", *MISSES)
+    nan_guard: str = among("none", "select", "fill")
 
     def __repr__(self) -> str:
         chosen = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)

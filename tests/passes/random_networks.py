@@ -547,7 +547,11 @@ def shifted(weights):
     return weights + 0.5
 
 
-def guarded(weights):
+def guarded_by_select(weights):
+    return ops.where(ops.isnan(weights), 0.0, weights)
+
+
+def guarded_by_fill(weights):
     return ops.masked_fill(weights, ops.isnan(weights), 0.0)
 
 
@@ -579,13 +583,14 @@ def weights_stage(chosen: Draw) -> Stage:
     miss = {
         "halved weights": Stage(halved, lambda p: p * 0.5),
         "shifted weights": Stage(shifted, lambda p: p + 0.5),
-        "NaN guard": Stage(guarded, lambda p: p),
         "head mask": Stage(times, np.multiply, (tensor(head_mask, chosen.score_type),)),
     }.get(chosen.miss, SAME)
     rows = chosen.batch * chosen.heads
     back = reshape(rows, chosen.positions, -1) if chosen.form == "3-D, softmax in 4-D" else SAME
     narrow = chosen.casts == "scores"
-    return chain(softmax_stage(chosen), miss, back, Stage(net.in_fp16, lambda p: p) if narrow else SAME)
+    guards = {"select": guarded_by_select, "fill": guarded_by_fill}
+    guard = Stage(guards[chosen.nan_guard], lambda p: p) if chosen.nan_guard in guards else SAME
+    return chain(softmax_stage(chosen), guard, miss, back, Stage(net.in_fp16, lambda p: p) if narrow else SAME)
 
 
 # After the value product.
