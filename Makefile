@@ -8,6 +8,7 @@ SANITIZED_BUILD := build/sanitized
 NEON_BUILD := build/neon
 CLANGXX ?= clang++
 FUZZ_SECONDS ?= 30
+RANDOM_NETWORKS := tests/passes/test_random_networks.py
 NETWORKS ?= 10000
 SEED ?= 504
 JOBS ?= $(shell nproc)
@@ -54,7 +55,8 @@ test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
-	python -m pytest -n $(JOBS) --dist loadfile
+	python -m pytest -n $(JOBS) --dist loadfile --ignore=$(RANDOM_NETWORKS)
+	python -m pytest -n $(JOBS) $(RANDOM_NETWORKS)
 
 # The C++ tests and the fuzzer, with -O1 (the kernels with -O0) because instrumented code compiles slowly. clang only, because of
 # libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
@@ -77,7 +79,7 @@ fuzz: $(SANITIZED_BUILD)/.built
 
 # Random networks beyond the 504 of `make test`; a failing one is shrunk and printed.
 fuzz-pass: $(VENV)/.built
-	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest tests/passes/test_random_networks.py -n $(JOBS)
+	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest -n $(JOBS) $(RANDOM_NETWORKS)
 
 # Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
 $(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)

@@ -185,8 +185,10 @@ class Draw:
     def features(self) -> set[str]:
         """Of those that a fused site must have."""
         found = {f"length {self.length}", f"head size {self.head_size}"}
-        # Stacked copies are new heads, and what is repeated before a transpose may become so.
-        if not {self.key_repeat, self.value_repeat} & {"stack", "early"} and not self.heads_are_batches:
+        # Stacked copies are new heads, and what is repeated before a transpose may become so; where sequences and heads
+        # are neighbours in memory, the pass may take one for the other.
+        told_apart = not {self.key_layout, self.value_layout} & {"rows", "SBND"}
+        if not {self.key_repeat, self.value_repeat} & {"stack", "early"} and told_apart:
             kind = "MHA" if self.group == 1 else "MQA" if self.kv_heads == 1 else "GQA"
             found.add(f"{kind} {self.heads}/{self.kv_heads}")
         if self.int8 != "none":
@@ -222,6 +224,8 @@ class Draw:
         yield self.cache == "the key is the value" and self.key_layout != self.value_layout
         if self.miss in ("key of one sequence", "value of one sequence"):
             yield self.batch == 1 or self.form != "4-D" or self.cache != "input" or self.key_layout == "BNDS"
+            product = self.product if self.miss.startswith("key") else self.values
+            yield product in ("bmm", "flag", "both flags")  # they take no batches that broadcast
         yield self.miss in ("scores returned", "weights returned") and self.finish == "used twice"
         yield self.miss == "value of another head size" and self.cache == "the key is the value"
         if self.miss == "two query positions":
