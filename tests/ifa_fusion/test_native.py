@@ -65,9 +65,18 @@ def test_what_the_library_says_of_the_machine():
     assert native.thread_count() >= 1
 
 
-def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+@pytest.fixture
+def unlimited(monkeypatch):
+    """As if the user had said nothing of threads; afterwards what was said counts again."""
+    with monkeypatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        native.set_thread_count(0)
+        yield
     native.set_thread_count(0)
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned():
     before, allowed = native.thread_count(), os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
@@ -77,6 +86,7 @@ def test_default_thread_count_does_not_depend_on_where_the_caller_is_pinned(monk
         os.sched_setaffinity(0, allowed)
 
 
+@pytest.mark.usefixtures("unlimited")
 def test_thread_count_can_be_set_and_returned():
     before = native.thread_count()
     try:
