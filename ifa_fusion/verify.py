@@ -54,16 +54,17 @@ def verify(net: Network, *inputs: Any, tolerance: float | None = None, strict: b
 
     Raises:
         VerificationError: If an output differs by more. Its message names the output and the difference.
-        TypeError: If `net` is neither a cell nor a function.
+        TypeError: If `net` is neither a cell nor a function, or `strict` is not a bool.
         ValueError: If `tolerance` is negative.
     """
+    state = FusionState.checked(strict=strict)
     if tolerance is not None and tolerance < 0:
         raise ValueError(f"tolerance must be 0 or more, but got {tolerance}.")
     cell = as_cell(net)
     parameters = parameters_of(net)
     unfused = _run(cell, inputs, parameters, FusionState())
     with Collector() as seen:
-        fused = _run(cell, inputs, parameters, FusionState(enabled=True, strict=strict))
+        fused = _run(cell, inputs, parameters, state)
     differences = [_compare(index, a, b, tolerance) for index, (a, b) in enumerate(zip(unfused, fused, strict=True))]
     absolute, relative = (max(column) for column in zip(*differences, strict=True)) if differences else (0.0, 0.0)
     return VerificationResult(seen.report, absolute, relative)

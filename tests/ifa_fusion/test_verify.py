@@ -151,6 +151,11 @@ def test_network_runs_afterwards_as_before():
     np.testing.assert_array_equal(values_of(network(*operands())), expected)
 
 
+def test_strict_that_is_no_bool():
+    with pytest.raises(TypeError, match="strict must be True or False, but got 1"):
+        ifa_fusion.verify(Attention(), *operands(), strict=1)
+
+
 def test_negative_tolerance():
     with pytest.raises(ValueError, match="tolerance must be 0 or more, but got -1"):
         ifa_fusion.verify(Attention(), *operands(), tolerance=-1)
