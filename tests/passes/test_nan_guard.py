@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mindspore as ms
-import numpy as np
 import pytest
 from judging import compare, draw, draw_hidden, tensors
 from mindspore import mint, nn, ops
