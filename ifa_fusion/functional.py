@@ -78,8 +78,9 @@ def incre_flash_attention(
     the cache, D the head size, H = N * D and kvH = kvN * D.
 
     NaN and infinity spread as the formula says, within their own head and sequence. On a CPU a weight below
-    :math:`2^{-126}` is 0, and most of what ``attn_mask`` hides is not read, which is an extension: NaN or infinity
-    in a hidden position of ``value`` may or may not reach the output.
+    :math:`2^{-126}` is 0, and most of what ``attn_mask`` hides, or ``pse_shift`` with -inf for all query heads of a KV
+    head, is not read, which is an extension: NaN or infinity in a hidden position of ``key`` or ``value`` may or may
+    not reach the output.
 
     It may be called in PyNative mode, in ``nn.Cell.construct`` under ``GRAPH_MODE`` and inside
     ``@mindspore.jit``. On a CPU everything is computed in fp32 and rounded once.
@@ -100,7 +101,7 @@ def incre_flash_attention(
         quant_scale1: Reserved; must be ``None``.
         dequant_scale2: Reserved; must be ``None``.
         quant_scale2: Makes the output Int8: :math:`out \cdot \text{quant\_scale2} + \text{quant\_offset2}`,
-            rounded half to even and saturated. Float32 of shape :math:`(1,)`, or, without a block table, one
+            rounded half to even and saturated, NaN to 0. Float32 of shape :math:`(1,)`, or, without a block table, one
             value for each channel: :math:`(1, N, 1, D)`, :math:`(N, 1, D)`, :math:`(N, D)`,
             :math:`(1, 1, N, D)`, :math:`(1, N, D)`, :math:`(1, H)`, :math:`(1, 1, H)` or :math:`(H,)`.
         quant_offset2: Like ``quant_scale2``, which it needs: the same shape. ``None``: 0.
@@ -108,7 +109,7 @@ def incre_flash_attention(
             :math:`(key + \text{antiquant\_offset}) \cdot \text{antiquant\_scale}`, ``value`` alike. The data
             type of ``query``; shape :math:`(2,)`, the first for ``key`` and the second for ``value``, or one
             pair for each channel: :math:`(2, kvN, 1, D)`, :math:`(2, 1, kvN, D)`, :math:`(2, kvN, D)` or
-            :math:`(2, kvH)`.
+            :math:`(2, kvH)`. Where it is infinite, which of NaN and infinity comes out is not specified.
         antiquant_offset: Like ``antiquant_scale``, of the same rank; may be fractional. ``None``: 0.
         block_table: Makes the cache a paged one, of M blocks: ``key`` and ``value`` have the shape
             :math:`(M, \text{block\_size}, kvH)`, or in layout BNSD :math:`(M, kvN, \text{block\_size}, D)`.

@@ -179,8 +179,8 @@ def _parameter(parameter: Array, tensor: int, kv_head: int, kv_heads: int) -> Fl
 
 
 def _quantised(output: Float64, scale: Array, offset: Array | None) -> Array:
-    """Round output * scale + offset half to even and saturate; one parameter, or one per head and channel."""
+    """Round output * scale + offset half to even and saturate, NaN to 0; one parameter, or one per head and channel."""
     shift = np.zeros(1) if offset is None else _float64(offset)
     channels = output.shape[1:]
     scale_of, shift_of = (p.reshape(-1) if p.size == 1 else p.reshape(channels) for p in (_float64(scale), shift))
-    return np.clip(np.rint(output * scale_of + shift_of), -128, 127).astype(np.int8)
+    return np.nan_to_num(np.clip(np.rint(output * scale_of + shift_of), -128, 127)).astype(np.int8)

@@ -34,6 +34,7 @@ struct Strides {
 /// values. NaN and infinity spread as the formulas say, within their own head and batch; a weight below
 /// 2^-126 is 0. Keys and values of masked positions are read only where reading is the cheaper way, or the
 /// row has nothing above -1e12 to show: NaN or infinity in a masked value may or may not reach the output.
+/// The same goes for positions at which pse_shift is -inf for all query heads of a KV head.
 struct DecodeAttentionArgs {
   DataType dtype = DataType::kFloat32;         ///< of query, pse_shift and antiquant_*; not kInt8
   DataType kv_dtype = DataType::kFloat32;      ///< of key and value: `dtype` or kInt8

@@ -22,6 +22,19 @@ const std::byte *HeadBase(const DecodeAttentionArgs &args, const void *tensor, c
          (outer + kv_head * strides.head) * ElementSize(args.kv_dtype);
 }
 
+// The first element in [first, last) of a row that is not `value`, or `last`.
+template <typename Bits>
+int64_t FirstOther(const std::byte *row, int64_t first, int64_t last, Bits value) {
+  for (; first < last; ++first) {
+    Bits element;
+    std::memcpy(&element, row + first * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
+    if (element != value) {
+      break;
+    }
+  }
+  return first;
+}
+
 bool HasZeroByte(uint64_t bytes) {
   return ((bytes - 0x0101010101010101U) & ~bytes & 0x8080808080808080U) != 0;
 }
@@ -43,6 +56,36 @@ int64_t FirstVisible(const uint8_t *mask, int64_t first, int64_t last) {
   return position;
 }
 
+PseRows::PseRows(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head)
+    : rows_(static_cast<const std::byte *>(args.pse_shift)),
+      dtype_(args.dtype),
+      heads_(args.query_heads / args.kv_heads),
+      row_bytes_(args.pse_head_stride * ElementSize(args.dtype)) {
+  if (rows_ != nullptr) {
+    rows_ += batch * args.pse_batch_stride * ElementSize(args.dtype) + kv_head * heads_ * row_bytes_;
+  }
+}
+
+int64_t PseRows::FirstShown(int64_t first, int64_t last) const {
+  if (rows_ == nullptr) {
+    return first;
+  }
+  for (int64_t h = 0; h < heads_ && first < last; ++h) {
+    const std::byte *row = rows_ + h * row_bytes_;
+    switch (dtype_) {
+      case DataType::kFloat16:
+        last = FirstOther<uint16_t>(row, first, last, 0xFC00);
+        break;
+      case DataType::kBFloat16:
+        last = FirstOther<uint16_t>(row, first, last, 0xFF80);
+        break;
+      default:
+        last = FirstOther<uint32_t>(row, first, last, 0xFF800000);
+    }
+  }
+  return last;
+}
+
 KvWalker::KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head, int64_t first,
                    int64_t last, bool skip_masked)
     : key_(HeadBase(args, args.key, args.key_strides, batch, kv_head)),
@@ -55,6 +98,7 @@ KvWalker::KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_he
       position_(first),
       last_(last),
       skip_masked_(skip_masked),
+      pse_(args, batch, kv_head),
       blocks_(args.block_table == nullptr ? nullptr : args.block_table + batch * args.max_blocks),
       block_size_(args.block_size),
       key_block_bytes_(args.key_strides.batch * ElementSize(args.kv_dtype)),
@@ -74,9 +118,21 @@ void KvWalker::EnterRun() {
   run_value_ = value_ + block * value_block_bytes_;
 }
 
+// Where masked positions count, -inf hides nothing: the mask replaces it.
+void KvWalker::SkipHidden() {
+  int64_t from;
+  do {
+    from = position_;
+    if (mask_ != nullptr) {
+      position_ = FirstVisible(mask_, position_, last_);
+    }
+    position_ = pse_.FirstShown(position_, last_);
+  } while (position_ != from && mask_ != nullptr);
+}
+
 bool KvWalker::Next(KvTile *tile) {
-  if (mask_ != nullptr && skip_masked_) {
-    position_ = FirstVisible(mask_, position_, last_);
+  if (skip_masked_) {
+    SkipHidden();
   }
   if (position_ >= last_) {
     return false;

@@ -23,11 +23,27 @@ struct KvTile {
   const uint8_t *mask = nullptr;  ///< `count` bytes, null when none of them hides its position
 };
 
+/// The rows of pse_shift of the query heads that share a KV head.
+class PseRows {
+ public:
+  PseRows(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head);
+
+  /// The first position in [first, last) at which a head has something other than -inf, or `last`.
+  int64_t FirstShown(int64_t first, int64_t last) const;
+
+ private:
+  const std::byte *rows_;  // null where there is no pse_shift
+  DataType dtype_;
+  int64_t heads_;
+  int64_t row_bytes_;
+};
+
 class KvWalker {
  public:
   /// Positions [first, last) of one KV head of one batch. With `skip_masked`, tiles start at a visible
   /// position, end with one, and so leave out every run of masked positions that reaches from one tile to the
-  /// next.
+  /// next. Of runs of positions that pse_shift sets to -inf for all query heads the same holds, but that the
+  /// tile before may end with some of them.
   KvWalker(const DecodeAttentionArgs &args, int64_t batch, int64_t kv_head, int64_t first, int64_t last,
            bool skip_masked);
 
@@ -36,6 +52,7 @@ class KvWalker {
 
  private:
   void EnterRun();
+  void SkipHidden();
 
   const std::byte *key_;    // the row of position 0; in a paged cache the first row of block 0
   const std::byte *value_;  // alike
@@ -46,6 +63,7 @@ class KvWalker {
   int64_t position_;
   int64_t last_;
   bool skip_masked_;
+  PseRows pse_;
 
   const int32_t *blocks_;  // of the batch, null for a cache that is not paged
   int64_t block_size_;

@@ -42,6 +42,28 @@ def test_scale_that_is_not_finite_makes_everything_nan(scale: str, mode: str) ->
     assert np.isnan(call("ifa_fusion", mode, arguments)).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tensor", [0, 1], ids=["key", "value"])
+@pytest.mark.parametrize(("shape", "where"), [("2", ()), ("2,n,d", (1, 3))])
+def test_nan_as_the_scale_of_an_int8_cache(shape: str, where: tuple[int, ...], tensor: int, mode: str) -> None:
+    problem = Problem(2, 6, 2, 40, 16, antiquant=shape)
+    problem.arrays["antiquant_scale"][tensor, *where] = np.nan
+    output = assert_like_the_reference(problem, mode)
+    assert np.isnan(output).any()
+    assert np.isnan(output).all() == (not where)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nan_becomes_0_in_an_int8_output(mode: str) -> None:
+    problem = Problem(2, 6, 2, 40, 16, quant="1", quant_offset=True)
+    expected = call("ifa_fusion", mode, problem.arguments())
+    problem.assert_solved_by(expected)
+    problem.arrays["query"][0, 0] = np.nan
+    expected[0, 0] = 0
+    np.testing.assert_array_equal(call("ifa_fusion", mode, problem.arguments()), expected)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", ["int8-3", "uint8-4"])
 def test_every_mask_value_but_0_hides(dtype: str, mode: str) -> None:

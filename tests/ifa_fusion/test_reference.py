@@ -125,6 +125,7 @@ def test_antiquant_adds_the_offset_before_it_scales() -> None:
         (1.0, 1.0, -2.5, -2),
         (1.0, 1e4, None, 127),
         (-1.0, 1e4, None, -128),
+        (np.nan, 1.0, 3.0, 0),
     ],
 )
 def test_output_is_quantised_half_to_even_and_saturated(

@@ -212,6 +212,64 @@ void PrefixMaskReadsThePrefixOnly(DataType dtype) {
   }
 }
 
+void PrefixOfFinitePseShiftIsAllThatIsRead(DataType dtype) {
+  // K and V end with position 95, with an unreadable page behind; pse_shift is -inf at the other 4,000.
+  constexpr int64_t kLength = 4096;
+  ProblemSpec spec = Spec(dtype, 96);
+  spec.batch = spec.kv_heads = 1;
+  spec.group = 4;
+  Problem problem(spec);
+  ProblemSpec shift_spec = spec;
+  shift_spec.kv_length = kLength;
+  shift_spec.pse = Pse::kPerBatch;
+  Problem shift(shift_spec);
+  for (int64_t n = 0; n < spec.group; ++n) {
+    for (int64_t j = 0; j < kLength; ++j) {
+      shift.SetPse(0, n, j, j < spec.kv_length ? 0.0 : -kInfinity);
+    }
+  }
+  const std::vector<double> expected = problem.Reference();
+  for (const InstructionSet isa : UsableInstructionSets()) {
+    DecodeAttentionArgs args = problem.Args();
+    args.kv_length = kLength;
+    args.pse_shift = shift.Args().pse_shift;
+    args.pse_batch_stride = shift.Args().pse_batch_stride;
+    args.pse_head_stride = shift.Args().pse_head_stride;
+    ExecutionOptions options;
+    options.isa = &isa;
+    options.threads = 2;
+    DecodeAttention(args, options);
+    Report("prefix of finite pse_shift", problem.Compare(expected));
+  }
+}
+
+// -inf from `first` to `last` in all heads hides them, in all but one it does not.
+void RunsOfMinusInfinityInPseShift() {
+  for (const Mask mask : {Mask::kNone, Mask::kRandom, Mask::kPrefix, Mask::kAll}) {
+    for (const Paging paging : {Paging::kNone, Paging::kOwnBlocks}) {
+      for (const DataType dtype : kDataTypes) {
+        ProblemSpec spec = Spec(dtype, 640);
+        spec.group = 3;
+        spec.mask = mask;
+        spec.paging = paging;
+        spec.lengths = Lengths::kFull;
+        spec.pse = Pse::kPerBatch;
+        Problem problem(spec);
+        for (int64_t n = 0; n < spec.kv_heads * spec.group; ++n) {
+          for (int64_t j = 0; j < spec.kv_length; ++j) {
+            const bool of_all = j < 50 || (j >= 200 && j < 333) || j == 400;
+            const bool of_two = j >= 450 && j < 600 && n % spec.group != 1;
+            if (of_all || of_two) {
+              problem.SetPse(0, n, j, -kInfinity);
+            }
+          }
+        }
+        problem.RunAll("runs of -inf in pse_shift, " + spec.Name());
+      }
+    }
+  }
+}
+
 // Subnormal numbers carry the scores (K) and are the values (V): read or written as 0, they leave nothing.
 void SubnormalNumbersCount() {
   constexpr double kSmallest = 0x1p-24;
@@ -330,12 +388,14 @@ void TestBehaviour() {
     NanAndInfinitySpreadAsInTheReference(dtype);
     NanBeyondTheLengthOrUnderAMaskedTileDoesNotMatter(dtype);
     PrefixMaskReadsThePrefixOnly(dtype);
+    PrefixOfFinitePseShiftIsAllThatIsRead(dtype);
     MaskRowsMayLieApart(dtype);
     NanInOneHeadReadsNoMaskedTiles(dtype);
     ScaleMayBeAnything(dtype);
   }
   MaskedPositionsWinOverLowerScores();
   StrewnNanAndInfinitySpreadAsInTheReference();
+  RunsOfMinusInfinityInPseShift();
   RowOfLowestIsUniform();
   SubnormalNumbersCount();
   LongSequenceKeepsItsPrecision();
