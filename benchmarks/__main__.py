@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="positions in a block of the paged cache; default: 64",
     )
-    add("--isa", choices=("portable", "neon", "avx2", "avx512"), help="default: the best of the machine")
+    add("--isa", choices=("portable", "neon", "avx2", "avx512", "amx"), help="default: the best of the machine")
     add("--no-peers", action="store_true", help="the kernel and the limit only")
     add("--json", type=Path, metavar="FILE", help="write the figures")
     add(

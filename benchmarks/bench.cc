@@ -22,13 +22,12 @@ double Microseconds(Work work) {
 }
 
 InstructionSet InstructionSetOf(const std::string &name) {
-  for (const auto isa :
-       {InstructionSet::kPortable, InstructionSet::kNeon, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const InstructionSet isa : kInstructionSets) {
     if (name == InstructionSetName(isa)) {
       return isa;
     }
   }
-  throw std::invalid_argument("isa is '" + name + "'; it must be portable, neon, avx2 or avx512.");
+  throw std::invalid_argument("isa is '" + name + "'; it must be portable, neon, avx2, avx512 or amx.");
 }
 
 DecodeAttentionArgs ArgsOf(const IfaBenchCall &call) {
@@ -45,6 +44,10 @@ DecodeAttentionArgs ArgsOf(const IfaBenchCall &call) {
   args.key = call.key;
   args.value = call.value;
   args.antiquant_scale = call.antiquant_scale;
+  args.lengths = call.lengths;
+  args.starts = call.starts;
+  args.mask = call.mask;
+  args.mask_batch_stride = call.kv_length;
   args.output = call.output;
   args.query_strides = args.output_strides = {call.query_heads * call.head_size, call.head_size, 0};
   int64_t rows = call.kv_length;  // of a head, before the next head starts

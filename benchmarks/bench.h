@@ -19,6 +19,9 @@ struct IfaBenchCall {
   const void *key;              ///< (B, kvN, S, D); paged: (B * S / block_size, kvN, block_size, D)
   const void *value;            ///< like `key`
   const void *antiquant_scale;  ///< (2, kvN, D) of `dtype`, for an int8 cache
+  const int64_t *lengths;       ///< (B), or null
+  const int64_t *starts;        ///< (B), or null
+  const uint8_t *mask;          ///< (B, S), or null
   void *output;                 ///< (B, N, D)
   int64_t threads;
   const char *isa;  ///< the name of an instruction set; null: the best

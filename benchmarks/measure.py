@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.case import Case
 from benchmarks.contestant import Contestant, Peer, Unsupported
-from benchmarks.native import Kernel, ReadProbe, WarmKernel
+from benchmarks.native import Half, Kernel, ReadProbe, WarmKernel
 from benchmarks.pinning import Pinning
 from benchmarks.results import Other, Row
 from benchmarks.ring import Ring
@@ -46,11 +46,12 @@ def measure(library: ctypes.CDLL, case: Case, settings: Settings, peers: Sequenc
         ArithmeticError: The kernel is wrong.
     """
     ring = Ring(case)
-    expected = _expected(ring)
+    expected, half_expected = _expected(ring), {half.value: _expected(ring, half) for half in Half}
     ours = partial(Kernel, library, ring, settings.threads, settings.isa)
     entrants: dict[str, Callable[[], Kernel | Peer]] = {
         f"paged {settings.block_size}": partial(ours, settings.block_size)
     }
+    entrants |= {half.value: partial(ours, half=half) for half in Half}
     entrants |= {peer.name: partial(_made, peer, ring, settings.threads) for peer in peers}
     absent: dict[str, str] = {}
     with Pinning(settings.threads) as pinning:
@@ -61,7 +62,7 @@ def measure(library: ctypes.CDLL, case: Case, settings: Settings, peers: Sequenc
         for name, make in entrants.items():
             try:
                 entrant = make()
-                _check(entrant, expected)
+                _check(entrant, half_expected.get(name, expected))
                 others[name] = entrant
             except Unsupported as reason:
                 absent[name] = str(reason)
@@ -92,12 +93,13 @@ def _check(contestant: Kernel | Peer, expected: Float64) -> None:
         raise ArithmeticError(f"off by {error:.1%} of the output's norm")
 
 
-def _expected(ring: Ring) -> Float64:
+def _expected(ring: Ring, half: Half | None = None) -> Float64:
     shape = ring.case.shape
+    positions = half.positions(shape.kv_length) if half else slice(None)
     output = reference.incre_flash_attention(
         ring.query[:, :, None],
-        ring.keys[0],
-        ring.values[0],
+        ring.keys[0][:, :, positions],
+        ring.values[0][:, :, positions],
         antiquant_scale=ring.scales,
         num_heads=shape.query_heads,
         num_key_value_heads=shape.kv_heads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ class _Call(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("dtype", "kv_dtype", *Shape._fields)),
         ("block_size", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("block_table", "query", "key", "value", "antiquant_scale", "output")),
+        *((name, ctypes.c_void_p) for name in ("block_table", "query", "key", "value", "antiquant_scale")),
+        *((name, ctypes.c_void_p) for name in ("lengths", "starts", "mask", "output")),
         ("threads", ctypes.c_int64),
         ("isa", ctypes.c_char_p),
     )
@@ -51,10 +53,30 @@ def best_isa(library: ctypes.CDLL) -> str:
     return library.ifa_bench_best_isa().decode()
 
 
-class Kernel(Contestant):
-    """Ours. With a block size on a cache that is paged, its blocks in random order."""
+class Half(Enum):
+    """What leaves only half of the positions, and so of the reading: the first half, or with padding the last."""
 
-    def __init__(self, library: ctypes.CDLL, ring: Ring, threads: int, isa: str | None, block_size: int = 0) -> None:
+    LENGTHS = "half by lengths"
+    MASK = "half by mask"
+    PADDING = "half by padding"
+
+    def positions(self, kv_length: int) -> slice:
+        """Those that are left."""
+        return slice(kv_length // 2, None) if self is Half.PADDING else slice(kv_length // 2)
+
+
+class Kernel(Contestant):
+    """Ours. With a block size on a cache that is paged, its blocks in random order; with a half, on that alone."""
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        ring: Ring,
+        threads: int,
+        isa: str | None,
+        block_size: int = 0,
+        half: Half | None = None,
+    ) -> None:
         self._library, self._query = library, ring.query
         self._output = np.empty_like(ring.query)
         self._keys, self._values = ring.keys, ring.values
@@ -67,6 +89,7 @@ class Kernel(Contestant):
             self._keys, self._values = (
                 copies(paged(arrays[0], self._table, block_size), len(ring)) for arrays in (ring.keys, ring.values)
             )
+        self._limits = _limits(shape, half)
         self._call = _Call(
             dtype=_CODES[ring.query.dtype],
             kv_dtype=_CODES[ring.keys[0].dtype],
@@ -78,6 +101,7 @@ class Kernel(Contestant):
             output=self._output.ctypes.data,
             threads=threads,
             isa=isa.encode() if isa else None,
+            **{name: array.ctypes.data for name, array in self._limits.items()},
         )
 
     def run(self, slot: int) -> float:
@@ -91,6 +115,17 @@ class Kernel(Contestant):
     def output(self) -> Array:
         """Of the last run."""
         return self._output
+
+
+def _limits(shape: Shape, half: Half | None) -> dict[str, Array]:
+    if half is None:
+        return {}
+    left = np.zeros((shape.batch, shape.kv_length), bool)
+    left[:, half.positions(shape.kv_length)] = True
+    if half is Half.MASK:
+        return {"mask": (~left).astype(np.uint8)}
+    lengths = {"lengths": left.sum(-1, dtype=np.int64)}
+    return lengths if half is Half.LENGTHS else {**lengths, "starts": left.argmax(-1).astype(np.int64)}
 
 
 class WarmKernel(Contestant):

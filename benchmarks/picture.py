@@ -46,7 +46,8 @@ def _draw_panel(panel: Axes, rows: list[Row], colours: dict[str, Colour]) -> Non
             if ratio is not None:
                 percent = row.percent / ratio
                 panel.barh(i * group + j, percent, height=0.85, color=colour)
-                panel.text(percent + 1, i * group + j, f"{percent:.0f}", va="center", fontsize=6, clip_on=True)
+                place = min(percent, 103) + 1  # of what is cut off, inside the bar
+                panel.text(place, i * group + j, f"{percent:.0f}", va="center", fontsize=6)
     middles = [i * group + (group - 2) / 2 for i in range(len(rows))]
     panel.set_yticks(middles, [str(row.shape) for row in rows], fontsize=8)
     panel.set_ylim(len(rows) * group - 1, -1)

@@ -34,7 +34,7 @@ class Row:
         kv_gbps: Bytes of K and V in that time, in GB/s.
         probe_gbps: The same of the read probe, the limit.
         percent: Of the limit: the median over rounds of the probe's time by the kernel's.
-        others: The kernel where K and V are warm, on a paged cache, and the peers that ran.
+        others: The kernel where K and V are warm, on a paged cache, on half of the positions, and the peers that ran.
         absent: Why the others did not.
     """
 

@@ -13,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.case import Case, Shape, parse_shape
 from benchmarks.contestant import Peer
 from benchmarks.measure import Settings, measure
-from benchmarks.native import load
+from benchmarks.native import Half, load
 from benchmarks.pinning import Pinning
 from benchmarks.results import Results
 from benchmarks.ring import Ring
@@ -131,7 +131,7 @@ def few_slots(monkeypatch):
 def test_only_peers_that_compute_the_same_are_timed(few_slots):
     peers = (Exact, Wrong, Broken, Other, Missing)
     row = measure(load(), Case(parse_shape(SHAPE), "fp32"), Settings(threads=1, rounds=1, block_size=48), peers)
-    assert list(row.others) == ["warm", "exact"]
+    assert list(row.others) == ["warm", *(half.value for half in Half), "exact"]
     assert row.others["exact"].ratio == pytest.approx(row.others["exact"].median_us / row.median_us)
     assert row.percent == pytest.approx(100 * row.kv_gbps / row.probe_gbps)
     assert row.absent.pop("wrong").startswith("ArithmeticError: off by ")
@@ -147,7 +147,7 @@ def test_only_peers_that_compute_the_same_are_timed(few_slots):
 def test_the_kernel_is_checked_in_every_type(dtype, few_slots, monkeypatch):
     case = Case(Shape(2, 4, 2, 128, 64), dtype)
     settings = Settings(threads=1, rounds=1, block_size=64)
-    assert "paged 64" in measure(load(), case, settings, ()).others
+    assert {"paged 64", *(half.value for half in Half)} <= measure(load(), case, settings, ()).others.keys()
     right = reference.incre_flash_attention
     monkeypatch.setattr(reference, "incre_flash_attention", lambda *args, **options: 1.05 * right(*args, **options))
     with pytest.raises(ArithmeticError, match="off by"):
