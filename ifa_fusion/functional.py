@@ -87,7 +87,7 @@ def incre_flash_attention(
 
     Args:
         query: Shape :math:`(B, 1, H)` in layout BSH, :math:`(B, N, 1, D)` in layout BNSD. Float16 or
-            BFloat16; on a CPU Float32 as well, which is an extension.
+            BFloat16; on a CPU Float32 as well, with ``key`` and ``value`` of Float32 or Int8, which is an extension.
         key: A list or tuple of exactly one Tensor of shape :math:`(B, S, kvH)` or :math:`(B, kvN, S, D)` and
             of the data type of ``query``, or Int8 with ``antiquant_scale``.
         value: Like ``key``: the same shape and data type.
@@ -137,10 +137,11 @@ def incre_flash_attention(
     Raises:
         TypeError: ``query``, ``attn_mask``, ``pse_shift``, ``actual_seq_lengths``, ``block_table``,
             ``kv_padding_size``, ``quant_scale2`` or ``quant_offset2`` has another data type than above;
-            ``antiquant_scale`` or ``antiquant_offset`` is not of a floating-point type; ``key`` and ``value``
-            differ in data type, or are not a list or tuple of Tensors; ``scale_value`` is not a float,
-            ``input_layout`` not a str, one of the other attributes not an int; ``quant_scale1`` is not a
-            Tensor of Float32.
+            ``antiquant_scale`` or ``antiquant_offset`` is not of a floating-point type; Float32 is mixed with
+            ``query`` or ``key`` of Float16 or BFloat16, other than as ``quant_scale2`` or ``quant_offset2``;
+            ``key`` and ``value`` differ in data type, or are not a list or tuple of Tensors; ``scale_value`` is
+            not a float, ``input_layout`` not a str, one of the other attributes not an int; ``quant_scale1`` is
+            not a Tensor of Float32.
         ValueError: ``input_layout`` is another str; the size of ``actual_seq_lengths`` is not 1 or B; H is
             not a multiple of ``num_heads``; ``num_heads`` is not a multiple of ``num_key_value_heads``. All
             but the first are an :class:`~ifa_fusion.errors.IfaValueError`, which is a RuntimeError as well.

@@ -31,9 +31,7 @@ bool IsOneOf(OperandType type, std::initializer_list<OperandType> allowed) {
   return std::find(allowed.begin(), allowed.end(), type) != allowed.end();
 }
 
-bool IsFloat(OperandType type) {
-  return IsOneOf(type, {OperandType::kFloat16, OperandType::kBFloat16, OperandType::kFloat32});
-}
+bool IsHalf(OperandType type) { return IsOneOf(type, {OperandType::kFloat16, OperandType::kBFloat16}); }
 
 void RequireType(const char *name, const Operand &operand, std::initializer_list<OperandType> allowed,
                  const char *allowed_text) {
@@ -43,16 +41,16 @@ void RequireType(const char *name, const Operand &operand, std::initializer_list
   }
 }
 
-/// @param others the rest of "a tensor of Float16, BFloat16".
-void RequireFloat(const char *name, const Operand &operand, const char *others) {
-  if (!IsFloat(operand.type)) {
-    Refuse(RefusalKind::kTypeError, name, " must be a tensor of Float16, BFloat16", others, ", but got ",
-           operand.type_name, ".");
+/// Float32 is an extension: query and a cache that is not Int8 are both of it, and so is what belongs to
+/// them.
+/// @param types the allowed ones but Float32.
+/// @param float32_text when Float32 is allowed.
+void RequireFloat(const char *name, const Operand &operand, bool takes_float32, const char *types,
+                  const char *float32_text) {
+  if (!IsHalf(operand.type) && !(takes_float32 && operand.type == OperandType::kFloat32)) {
+    Refuse(RefusalKind::kTypeError, name, " must be a tensor of ", types, " (Float32 ", float32_text,
+           "), but got ", operand.type_name, ".");
   }
-}
-
-void RequireFloatIfPresent(const char *name, const Operand &operand) {
-  if (operand.present()) RequireFloat(name, operand, " or Float32");
 }
 
 /// What the operator itself never takes.
@@ -66,11 +64,17 @@ void RefuseReserved(const OperatorCall &call) {
 }
 
 void CheckTypes(const OperatorCall &call) {
+  const bool query_is_float32 = call.query.type == OperandType::kFloat32;
+  const auto require_float = [&](const char *name, const Operand &operand, const char *types) {
+    RequireFloat(name, operand, query_is_float32, types, "with a query of Float32");
+  };
   RequireType("quant_scale2", call.quant_scale2, {OperandType::kFloat32}, "Float32");
   RequireType("quant_offset2", call.quant_offset2, {OperandType::kFloat32}, "Float32");
-  RequireFloatIfPresent("antiquant_scale", call.antiquant_scale);
-  RequireFloatIfPresent("antiquant_offset", call.antiquant_offset);
-  RequireFloatIfPresent("pse_shift", call.pse_shift);
+  for (const auto &[name, operand] : {std::pair{"antiquant_scale", &call.antiquant_scale},
+                                      {"antiquant_offset", &call.antiquant_offset},
+                                      {"pse_shift", &call.pse_shift}}) {
+    if (operand->present()) require_float(name, *operand, "Float16 or BFloat16");
+  }
   RequireType("attn_mask", call.attn_mask, {OperandType::kBool, OperandType::kInt8, OperandType::kUInt8},
               "Bool, Int8 or UInt8");
   RequireType("actual_seq_lengths", call.actual_seq_lengths, {OperandType::kInt32, OperandType::kInt64},
@@ -78,13 +82,14 @@ void CheckTypes(const OperatorCall &call) {
   RequireType("block_table", call.block_table, {OperandType::kInt32}, "Int32");
   RequireType("kv_padding_size", call.kv_padding_size, {OperandType::kInt64}, "Int64");
   for (const auto &[name, operand] : {std::pair{"key", &call.key}, {"value", &call.value}}) {
-    if (operand->type != OperandType::kInt8) RequireFloat(name, *operand, ", Float32 or Int8");
+    if (operand->type != OperandType::kInt8) require_float(name, *operand, "Float16, BFloat16 or Int8");
   }
-  RequireFloat("query", call.query, " or Float32");
   if (call.key.type != call.value.type) {
     Refuse(RefusalKind::kTypeError, "key and value must have one data type, but got ", call.key.type_name,
            " and ", call.value.type_name, ".");
   }
+  RequireFloat("query", call.query, !IsHalf(call.key.type), "Float16 or BFloat16",
+               "with key and value of Float32 or Int8");
   if (call.key.type != call.query.type && call.key.type != OperandType::kInt8) {
     Refuse(RefusalKind::kRuntimeError, "key and value must have the data type of query, ",
            call.query.type_name, ", or Int8, but got ", call.key.type_name, ".");

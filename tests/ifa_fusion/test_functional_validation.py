@@ -59,6 +59,7 @@ def cache(*shape: int, dtype: Any = ms.float16) -> dict[str, Any]:
     return {"key": [tensor(*shape, dtype=dtype)], "value": [tensor(*shape, dtype=dtype)]}
 
 
+FP32: dict[str, Any] = {**BSH, "query": tensor(2, 1, 32, dtype=ms.float32), **cache(2, 5, 16, dtype=ms.float32)}
 INT8: dict[str, Any] = {**BSH, **cache(2, 5, 16, dtype=ms.int8), "antiquant_scale": tensor(2, 16)}
 INT8_BNSD: dict[str, Any] = {**BNSD, **cache(2, 2, 5, 8, dtype=ms.int8), "antiquant_scale": tensor(2, 2, 1, 8)}
 INT8_PAGED: dict[str, Any] = {
@@ -91,7 +92,8 @@ class Wrong:
         what = "_".join(f"{name}={_brief(value)}" for name, value in self.change.items())
         paged = "-paged" if "block_table" in self.base else ""
         int8 = "-int8" if "antiquant_scale" in self.base else ""
-        return f"row{self.row}-{self.base['input_layout']}{paged}{int8}-{what}"
+        fp32 = "-fp32" if self.base is FP32 else ""
+        return f"row{self.row}-{self.base['input_layout']}{paged}{int8}{fp32}-{what}"
 
 
 def _brief(value: Any) -> str:
@@ -106,13 +108,19 @@ FAULTS = [
     Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.int16)}),
     Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.int8)}),
     Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.float64)}),
+    Wrong(1, TypeError, "query", {"query": tensor(2, 1, 32, dtype=ms.float32)}),
     Wrong(2, TypeError, "value", {"value": [tensor(2, 5, 16, dtype=ms.bfloat16)]}),
+    Wrong(2, TypeError, "value", {"value": [tensor(2, 5, 16)]}, FP32),
+    Wrong(3, TypeError, "key", cache(2, 5, 16, dtype=ms.float32)),
+    Wrong(3, TypeError, "key", cache(3, 2, 16, 8, dtype=ms.float32), PAGED_BNSD),
+    Wrong(3, TypeError, "value", {"value": [tensor(2, 5, 16, dtype=ms.float32)]}),
     Wrong(3, TypeError, "key", cache(2, 5, 16, dtype=ms.int16)),
     Wrong(3, TypeError, "key", cache(2, 5, 16, dtype=ms.bool_)),
     Wrong(3, TypeError, "value", {"value": [tensor(2, 5, 16, dtype=ms.int32)]}),
     Wrong(4, TypeError, "attn_mask", {"attn_mask": tensor(2, 5)}),
     Wrong(4, TypeError, "attn_mask", {"attn_mask": tensor(2, 5, dtype=ms.int32)}),
     Wrong(5, TypeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5, dtype=ms.int8)}),
+    Wrong(5, TypeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5, dtype=ms.float32)}),
     Wrong(6, TypeError, "scale_value", {"scale_value": 1}),
     Wrong(6, TypeError, "scale_value", {"scale_value": "1.0"}),
     Wrong(6, TypeError, "scale_value", {"scale_value": None}),
@@ -124,6 +132,7 @@ FAULTS = [
         for value in (1.0, True, "1", None)
     ),
     Wrong(9, TypeError, "quant_scale1", {"quant_scale1": tensor(1)}),
+    Wrong(9, TypeError, "quant_scale1", {"quant_scale1": 1.0}),
     *(
         Wrong(10, TypeError, "quant_scale2", {"quant_scale2": scale})
         for scale in (1.0, [1.0], tensor(1), tensor(1, dtype=ms.bfloat16), tensor(1, dtype=ms.int32))
@@ -135,7 +144,7 @@ FAULTS = [
     *(
         Wrong(11, TypeError, name, {name: parameter}, INT8)
         for name in ("antiquant_scale", "antiquant_offset")
-        for parameter in (1.0, tensor(2, 16, dtype=ms.int8), tensor(2, 16, dtype=ms.float64))
+        for parameter in (1.0, *(tensor(2, 16, dtype=dtype) for dtype in (ms.int8, ms.float64, ms.float32)))
     ),
     *(  # MindSpore looks at none of them when the output is quantised
         Wrong(row, TypeError, name, {**quant(1), **change})
@@ -163,10 +172,12 @@ FAULTS = [
     Wrong(15, TypeError, "key", {"key": None}),
     Wrong(15, TypeError, "key", {"key": [1.0]}),
     Wrong(15, TypeError, "query", {"query": 1.0}),
+    Wrong(15, TypeError, "query", {"query": None}),
     Wrong(15, TypeError, "query", {"query": [BSH["query"]]}),
     Wrong(15, TypeError, "attn_mask", {"attn_mask": [1, 0]}),
     Wrong(15, TypeError, "pse_shift", {"pse_shift": 1.0}),
     Wrong(15, TypeError, "dequant_scale1", {"dequant_scale1": 1.0}),
+    Wrong(15, TypeError, "dequant_scale2", {"dequant_scale2": 1.0}),
     Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(3, dtype=ms.int64)}),
     Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(1, 2, dtype=ms.int64)}),
     Wrong(16, IfaValueError, "actual_seq_lengths", {"actual_seq_lengths": tensor(dtype=ms.int64)}),
@@ -219,11 +230,12 @@ FAULTS = [
     Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 2, 5)}),
     Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(4, 5)}),
     Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5, dtype=ms.bfloat16)}),
+    Wrong(31, RuntimeError, "pse_shift", {"pse_shift": tensor(1, 4, 1, 5)}, FP32),
     Wrong(32, RuntimeError, "key", cache(3, 5, 16)),
     Wrong(32, RuntimeError, "key", cache(2, 5, 24)),
     Wrong(32, RuntimeError, "key", cache(2, 2, 5, 16), BNSD),
     Wrong(33, RuntimeError, "key", cache(2, 5, 16, dtype=ms.bfloat16)),
-    Wrong(33, RuntimeError, "key", {"query": tensor(2, 1, 32, dtype=ms.float32)}),
+    Wrong(33, RuntimeError, "key", {"query": tensor(2, 1, 32, dtype=ms.bfloat16)}),
     Wrong(34, RuntimeError, "num_key_value_heads", {"num_key_value_heads": -2}),
     Wrong(34, RuntimeError, "num_heads", {
         "query": tensor(2, 1, 65), **cache(2, 5, 1), "num_heads": 65, "num_key_value_heads": 1}),
@@ -246,7 +258,7 @@ FAULTS = [
     Wrong(2, TypeError, "value", {"value": [tensor(2, 5, 16)]}, INT8),
     *(
         Wrong(37, RuntimeError, "antiquant_scale", {"antiquant_scale": scale}, INT8)
-        for scale in (None, tensor(2, 16, dtype=ms.bfloat16), tensor(2, 16, dtype=ms.float32))
+        for scale in (None, tensor(2, 16, dtype=ms.bfloat16))
     ),
     *(
         Wrong(37, RuntimeError, "antiquant_scale", {"antiquant_scale": tensor(*shape)}, base)
@@ -355,7 +367,7 @@ def test_fault_is_refused_with_the_class_of_the_document(wrong: Wrong, mode: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD, INT8, INT8_BNSD, INT8_PAGED])
+@pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD, FP32, INT8, INT8_BNSD, INT8_PAGED])
 def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:
     assert call("ifa_fusion", mode, base).shape == base["query"].shape
 
