@@ -10,7 +10,7 @@ from ifa_fusion._validation.call import Call, is_int, tensor_of
 from ifa_fusion._validation.kinds import RANKS
 from ifa_fusion._validation.paging import check_paging, paged_layout
 from ifa_fusion._validation.quantisation import check_antiquantisation, check_output_quantisation
-from ifa_fusion._validation.refusal import refuse
+from ifa_fusion._validation.refusal import refuse, text_of
 from ifa_fusion.errors import IfaValueError
 
 # Limits of the operator, not of one device's kernel: a call within them runs wherever the operator does.
@@ -63,7 +63,7 @@ def check_shapes(call: Call) -> None:
     kv_head_size = None if cache_layout is None else _cache_head_size(call, key, cache_layout, kv_heads)
     _check_group(heads, kv_heads)
     if head_size is not None:
-        _check_head_sizes(head_size, kv_head_size)
+        _check_head_sizes(call, head_size, kv_head_size)
     position = 1 if layout == "BSH" else 2
     if dimension(query, position) not in (None, 1):
         form = "(B, 1, H)" if layout == "BSH" else "(B, N, 1, D)"
@@ -78,7 +78,7 @@ def check_shapes(call: Call) -> None:
     known_head_size = kv_head_size if head_size is None else head_size
     check_antiquantisation(call, kv_heads, known_head_size)
     check_output_quantisation(call, heads, known_head_size)
-    _check_limits(sizes)
+    _check_limits(call, sizes)
 
 
 def _check_rank(name: str, tensor: TensorSpec | None, layout: str | None) -> None:
@@ -119,11 +119,13 @@ def _check_group(heads: int, kv_heads: int) -> None:
         refuse(IfaValueError, "num_heads", f"a multiple of num_key_value_heads, {kv_heads}", heads)
 
 
-def _check_head_sizes(head_size: int, kv_head_size: int | None) -> None:
+def _check_head_sizes(call: Call, head_size: int, kv_head_size: int | None) -> None:
     if kv_head_size not in (None, head_size):
-        refuse(RuntimeError, "key", f"of the head size of 'query', {head_size}", kv_head_size)
+        given = f"{kv_head_size} in {text_of(tensor_of(call.key))}"
+        refuse(RuntimeError, "key", f"of the head size of 'query', {head_size}", given)
     if head_size > _MAX_HEAD_SIZE:
-        refuse(RuntimeError, "query", f"of a head size of at most {_MAX_HEAD_SIZE}", head_size)
+        given = f"{head_size} in {text_of(call.query)}"
+        refuse(RuntimeError, "query", f"of a head size of at most {_MAX_HEAD_SIZE}", given)
 
 
 def _check_pse_shift(pse_shift: TensorSpec | None, sizes: _Sizes) -> None:
@@ -194,11 +196,14 @@ def _check_key_and_value(key: TensorSpec | None, value: TensorSpec | None, sizes
         refuse(RuntimeError, "key", f"of query's batch size, {sizes.batch}", f"shape {key.shape}")
 
 
-def _check_limits(sizes: _Sizes) -> None:
+def _check_limits(call: Call, sizes: _Sizes) -> None:
     if sizes.heads // sizes.kv_heads > _MAX_GROUP:
         allowed = f"at most {_MAX_GROUP} times num_key_value_heads, {sizes.kv_heads}"
         refuse(RuntimeError, "num_heads", allowed, sizes.heads)
     if sizes.kv_heads > _MAX_KV_HEADS:
-        refuse(RuntimeError, "num_key_value_heads", f"at most {_MAX_KV_HEADS}", sizes.kv_heads)
+        name, allowed = "num_key_value_heads", f"at most {_MAX_KV_HEADS}"
+        if call.num_key_value_heads == 0:
+            name, allowed = "num_heads", f"{allowed} without num_key_value_heads"
+        refuse(RuntimeError, name, allowed, sizes.kv_heads)
     if sizes.batch is not None and sizes.batch > _MAX_BATCH:
-        refuse(RuntimeError, "query", f"of a batch size of at most {_MAX_BATCH}", sizes.batch)
+        refuse(RuntimeError, "query", f"of a batch size of at most {_MAX_BATCH}", text_of(call.query))
