@@ -53,13 +53,17 @@ void RequireFloat(const char *name, const Operand &operand, bool takes_float32, 
   }
 }
 
-/// What the operator itself never takes.
+/// What the operator itself never takes. By its document a quant_scale1 of another type than Float32 is the
+/// graver fault.
 void RefuseReserved(const OperatorCall &call) {
   const std::pair<const char *, const Operand *> reserved[] = {{"dequant_scale1", &call.dequant_scale1},
                                                                {"dequant_scale2", &call.dequant_scale2},
                                                                {"quant_scale1", &call.quant_scale1}};
   for (const auto &[name, operand] : reserved) {
-    if (operand->present()) Refuse(RefusalKind::kRuntimeError, name, " must be None, but got a tensor.");
+    if (!operand->present()) continue;
+    const bool wrong_type = operand == &call.quant_scale1 && operand->type != OperandType::kFloat32;
+    Refuse(wrong_type ? RefusalKind::kTypeError : RefusalKind::kRuntimeError, name,
+           " must be None, but got a tensor of ", operand->type_name, ".");
   }
 }
 

@@ -381,6 +381,25 @@ def test_fault_is_refused_with_the_class_of_the_document(wrong: Wrong, mode: str
     assert any(text in message[1] for text in texts_of(given)), f"what was given is not in {message[1]!r}"
 
 
+def reaches_the_kernel(wrong: Wrong) -> bool:
+    """Whether MindSpore's own parser lets the call pass in PyNative mode: it refuses kinds of Python values."""
+    given = wrong.change.get(wrong.name)
+    elements = given if isinstance(given, list | tuple) else [given]
+    of_right_kind = elements != [] and not any(isinstance(element, float | bool) for element in elements)
+    return (
+        wrong.row not in (6, 7, 8, 14, 15, 17, 23) and of_right_kind and (wrong.row != 12 or isinstance(given, Tensor))
+    )
+
+
+@pytest.mark.parametrize("wrong", list(filter(reaches_the_kernel, FAULTS)), ids=str)
+def test_kernel_refuses_alike_under_the_operator_of_mindspore(wrong: Wrong) -> None:
+    """In PyNative mode nobody checks before the kernel. To MindSpore an IfaValueError is a plain ValueError."""
+    error = ValueError if wrong.error is IfaValueError else wrong.error
+    with pytest.raises(error, match=rf"^IncreFlashAttention: .*\b{wrong.name}\b.*, but .+\.") as caught:
+        call("mindspore", "pynative", {**wrong.base, **wrong.change})
+    assert caught.type is error
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD, FP32, INT8, INT8_BNSD, INT8_PAGED])
 def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:
