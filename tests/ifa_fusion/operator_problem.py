@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ DTYPES = {
     "fp32": (np.float32, ms.float32, 24, -149),
 }
 OPERATORS = {"ifa_fusion": ifa_fusion.incre_flash_attention, "mindspore": ops.incre_flash_attention}
+#: And "dynamic" of call(): a graph in which every dimension of every tensor is open.
 MODES = {"pynative": ms.PYNATIVE_MODE, "graph": ms.GRAPH_MODE}
 
 #: Of the primitive, in its order.
@@ -81,25 +83,68 @@ class Caller(nn.Cell):
         )
 
 
+class OpenCaller(nn.Cell):
+    """Like Caller, but key and value come without their lists, and every dimension is open."""
+
+    def __init__(self, caller: Caller, forms: Iterable[tuple[Any, int] | None]) -> None:
+        """Take the data type and rank of each argument."""
+        super().__init__()
+        self.caller = caller
+        self.set_inputs(*(form and Tensor(shape=[None] * form[1], dtype=form[0]) for form in forms))
+
+    def construct(self, query, key, value, *others):
+        return self.caller(query, [key], [value], *others)
+
+
+@functools.cache
+def open_caller(operator: str, attributes: tuple[tuple[str, Any], ...], forms: tuple[Any, ...]) -> OpenCaller:
+    """Return the caller for all calls of a kind, so that it is compiled once."""
+    return OpenCaller(Caller(OPERATORS[operator], dict(attributes)), forms)
+
+
 def call(operator: str, mode: str, arguments: dict[str, Any]) -> np.ndarray:
     """Run one call to its end and return the output: int8 as it is, floating-point types as float64."""
-    function = OPERATORS[operator]
-    ms.set_context(mode=MODES[mode])
+    attributes = {name: value for name, value in arguments.items() if name in ATTRIBUTES}
+    operands = [arguments.get(name) for name in ARGUMENTS]
+    ms.set_context(mode=MODES.get(mode, ms.GRAPH_MODE))
     try:
         if mode == "pynative":
-            output = function(**arguments)
+            output = OPERATORS[operator](**arguments)
+        elif mode == "graph":
+            output = Caller(OPERATORS[operator], attributes)(*operands)
         else:
-            attributes = {name: value for name, value in arguments.items() if name in ATTRIBUTES}
-            output = Caller(function, attributes)(*(arguments.get(name) for name in ARGUMENTS))
+            tensors = [tensor_of(operand) for operand in operands]
+            forms = tuple(tensor if tensor is None else (tensor.dtype, tensor.ndim) for tensor in tensors)
+            output = open_caller(operator, tuple(sorted(attributes.items())), forms)(*tensors)
         return values_of(output)
+    except Exception:
+        open_caller.cache_clear()  # MindSpore does not run a graph again that has failed once
+        raise
     finally:
         ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def tensor_of(operand: Any) -> Tensor | None:
+    """Return the only tensor of a list or tuple, or lengths as a tensor; any other operand as it is."""
+    if not isinstance(operand, list | tuple):
+        return operand
+    return operand[0] if isinstance(operand[0], Tensor) else Tensor(operand, ms.int64)
 
 
 def values_of(output: Tensor) -> np.ndarray:
     if output.dtype == ms.int8:
         return output.asnumpy()
     return output.astype(ms.float32).asnumpy().astype(np.float64)
+
+
+#: Data type and rank.
+MASKS = {
+    f"{name}-{rank}": (dtype, rank)
+    for name, dtype in {"bool": ms.bool_, "int8": ms.int8, "uint8": ms.uint8}.items()
+    for rank in (2, 3, 4)
+}
+#: Int64 of length B unless the name says otherwise: the first is 0, all are S, another type, length 1 ("one").
+LENGTHS = ("each", "zeros", "full", "int32", "list", "tuple", "one", "int32-one", "list-one", "tuple-one")
 
 
 @dataclass(frozen=True)
@@ -113,8 +158,8 @@ class Problem:
     head_size: int
     dtype: str = "fp32"
     layout: str = "BNSD"
-    lengths: str = ""  # "", "one", "each", "zeros", "full", "list", "int32"; a paged cache always has lengths
-    mask: str = ""  # "", "bool2", "int8-3", "uint8-4", "all" (every position of the first sequence)
+    lengths: str = ""  # "", or one of LENGTHS; a paged cache always has lengths
+    mask: str = ""  # "", one of MASKS, or "all" (every position of the first sequence)
     pse: str = ""  # "", "one", "each"
     paging: str = ""  # "", "own" (no block is used twice), "own-4d" (blocks in layout BNSD), "shared"
     block_size: int = 0
@@ -123,6 +168,9 @@ class Problem:
     antiquant_offset: bool = False
     quant: str = ""  # makes the output int8; the shape of its scale, for example "1" or "1,n,1,d"
     quant_offset: bool = False
+    scale: float | None = None  # None: D ** -0.5
+    inner_precise: int = 1
+    zero_kv_heads: bool = False  # leaves their number to num_heads
     seed: int = 0
     magnitude: float = 1.0
     arrays: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -133,7 +181,7 @@ class Problem:
     def __str__(self) -> str:
         shape = (self.batch, self.heads, self.kv_heads, self.length, self.head_size)
         names = ("lengths", "mask", "pse", "paging", "block_size", "padding")
-        names = (*names, "antiquant", "antiquant_offset", "quant", "quant_offset")
+        names = (*names, "antiquant", "antiquant_offset", "quant", "quant_offset", "scale", "zero_kv_heads")
         features = (f"{name}={getattr(self, name)}" for name in names if getattr(self, name))
         return "-".join(["x".join(map(str, shape)), self.dtype, self.layout, *features])
 
@@ -141,20 +189,22 @@ class Problem:
         rng = np.random.default_rng([self.seed, self.batch, self.heads, self.length, self.head_size])
         numpy_type = DTYPES[self.dtype][0]
 
-        def normal(*shape: int) -> np.ndarray:
-            return (rng.standard_normal(shape) * self.magnitude).astype(numpy_type)
+        def normal(*shape: int, shrunk: float = 1.0) -> np.ndarray:
+            return (rng.standard_normal(shape) * self.magnitude / shrunk).astype(numpy_type)
 
         b, n, h, s, d = self.batch, self.heads, self.kv_heads, self.length, self.head_size
         bsh = self.layout == "BSH"
         cache_bsh = self.paging != "own-4d" if self.paging else bsh
         outer, positions = (self.cache_blocks, self.block_size) if self.paging else (b, s)
         cache_shape = (outer, positions, h * d) if cache_bsh else (outer, h, positions, d)
-        arrays: dict[str, Any] = {"query": normal(b, 1, n * d) if bsh else normal(b, n, 1, d)}
+        query_shape = (b, 1, n * d) if bsh else (b, n, 1, d)
+        # With a larger scale than usual a smaller query, or scores in fp32 would be too coarse to tell an error by.
+        arrays: dict[str, Any] = {"query": normal(*query_shape, shrunk=max(1.0, abs(self.scale_value) * d**0.5))}
         for name in ("key", "value"):
             int8 = self.antiquant != ""
             arrays[name] = rng.integers(-128, 128, cache_shape, np.int8) if int8 else normal(*cache_shape)
         if self.lengths or self.paging:
-            count = 1 if self.lengths == "one" else b
+            count = 1 if self.lengths.endswith("one") else b
             arrays["actual_seq_lengths"] = rng.integers(0, s, count, endpoint=True)
             if self.lengths == "zeros":
                 arrays["actual_seq_lengths"][0] = 0
@@ -166,8 +216,7 @@ class Problem:
             mask = rng.random((b, row)) < 0.4
             if self.mask == "all":
                 mask[0] = True
-            rank = {"bool2": 2, "int8-3": 3, "uint8-4": 4, "all": 2}[self.mask]
-            arrays["attn_mask"] = mask.reshape(b, *[1] * (rank - 2), row)
+            arrays["attn_mask"] = mask.reshape(b, *[1] * (self.mask_form[1] - 2), row)
         if self.pse:
             arrays["pse_shift"] = normal(1 if self.pse == "one" else b, n, 1, row)
         if self.paging:
@@ -249,12 +298,21 @@ class Problem:
         return table
 
     @property
+    def mask_form(self) -> tuple[Any, int]:
+        """Data type and rank of the mask."""
+        return MASKS["bool-2" if self.mask == "all" else self.mask]
+
+    @property
+    def scale_value(self) -> float:
+        return self.head_size**-0.5 if self.scale is None else self.scale
+
+    @property
     def attributes(self) -> dict[str, Any]:
         return {
             "num_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
+            "num_key_value_heads": 0 if self.zero_kv_heads else self.kv_heads,
             "input_layout": self.layout,
-            "scale_value": self.head_size**-0.5,
+            "scale_value": self.scale_value,
             "block_size": self.block_size,
         }
 
@@ -269,7 +327,7 @@ class Problem:
             return Tensor(array.astype(np.float32)).astype(dtype)
 
         arguments = {"query": tensor("query"), "key": [tensor("key")], "value": (tensor("value"),)}
-        arguments.update(self.attributes)
+        arguments.update(self.attributes, inner_precise=self.inner_precise)
         for name in ("pse_shift", "antiquant_scale", "antiquant_offset"):
             if name in self.arrays:
                 arguments[name] = tensor(name)
@@ -277,14 +335,13 @@ class Problem:
             if name in self.arrays:
                 arguments[name] = Tensor(self.arrays[name])
         if "attn_mask" in self.arrays:
-            mask_type = {"int8-3": ms.int8, "uint8-4": ms.uint8}.get(self.mask, ms.bool_)
-            arguments["attn_mask"] = Tensor(self.arrays["attn_mask"]).astype(mask_type)
+            arguments["attn_mask"] = Tensor(self.arrays["attn_mask"]).astype(self.mask_form[0])
         if "actual_seq_lengths" in self.arrays:
-            lengths = self.arrays["actual_seq_lengths"]
-            if self.lengths == "list":
-                arguments["actual_seq_lengths"] = [int(length) for length in lengths]
+            lengths, form = self.arrays["actual_seq_lengths"], self.lengths.split("-")[0]
+            if form in ("list", "tuple"):
+                arguments["actual_seq_lengths"] = {"list": list, "tuple": tuple}[form](map(int, lengths))
             else:
-                arguments["actual_seq_lengths"] = Tensor(lengths, ms.int32 if self.lengths == "int32" else ms.int64)
+                arguments["actual_seq_lengths"] = Tensor(lengths, ms.int32 if form == "int32" else ms.int64)
         if "block_table" in self.arrays:
             arguments["block_table"] = Tensor(self.arrays["block_table"])
         if "kv_padding_size" in self.arrays:

@@ -375,7 +375,7 @@ def test_views_that_are_not_contiguous(mode: str) -> None:
 
 def test_sliced_mask_and_lengths_in_pynative() -> None:
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    problem = Problem(2, 4, 2, 9, 8, mask="bool2", lengths="each", pse="each")
+    problem = Problem(2, 4, 2, 9, 8, mask="bool-2", lengths="each", pse="each")
     arguments = problem.arguments()
     for name in ("attn_mask", "pse_shift"):
         doubled = mint.cat([arguments[name], arguments[name]], dim=-1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
-from operator_problem import DTYPES, MODES, OPERATORS, Problem, call
+from operator_problem import DTYPES, LENGTHS, MASKS, MODES, OPERATORS, Problem, call
 
 # (B, N, kvN, S, D): one of everything; odd sizes; groups of 1, 2, 4, 5, 8 and 64; the largest head; many keys
 SHAPES = [
@@ -27,7 +28,7 @@ SHAPES = [
 FEATURES = [
     {},
     {"lengths": "each"},
-    {"mask": "bool2"},
+    {"mask": "bool-2"},
     {"pse": "one"},
     {"lengths": "one", "mask": "int8-3"},
     {"lengths": "zeros", "pse": "each"},
@@ -51,7 +52,7 @@ def _grid() -> list[Problem]:
 PAGED_FEATURES = [
     {"lengths": "full"},
     {"lengths": "each"},
-    {"lengths": "full", "mask": "bool2", "pse": "one"},
+    {"lengths": "full", "mask": "bool-2", "pse": "one"},
     {"lengths": "zeros", "mask": "all"},
     {"lengths": "list", "pse": "each"},
     {"lengths": "one", "mask": "uint8-4"},
@@ -82,7 +83,7 @@ def _paged_grid() -> list[Problem]:
 
 PADDED_FEATURES = [
     *({"padding": padding, "lengths": "each"} for padding in ("zero", "some", "negative", "beyond", "huge")),
-    {"padding": "some", "lengths": "zeros", "mask": "bool2", "pse": "each"},
+    {"padding": "some", "lengths": "zeros", "mask": "bool-2", "pse": "each"},
     {"padding": "some", "lengths": "one", "mask": "uint8-4", "pse": "one"},
     {"padding": "negative", "lengths": "full", "mask": "all"},
     {"padding": "zero", "lengths": "list", "mask": "all", "pse": "one"},
@@ -104,7 +105,7 @@ ANTIQUANT = ["2", "2,n,1,d", "2,1,n,d", "2,n,d", "2,h"]
 QUANT = ["1", "1,n,1,d", "n,1,d", "n,d", "1,1,n,d", "1,n,d", "1,h", "1,1,h", "h"]
 QUANTISED_FEATURES = [
     {},
-    {"lengths": "zeros", "mask": "bool2"},
+    {"lengths": "zeros", "mask": "bool-2"},
     {"lengths": "each", "pse": "each"},
     {"mask": "all", "pse": "one"},
     {"lengths": "each", "padding": "some"},
@@ -172,49 +173,94 @@ def test_operator_of_mindspore_gives_the_same(problem: Problem, mode: str) -> No
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     kv_heads = draw(st.integers(1, 4))
+    group = draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8, 16, 64]))
     layout = draw(st.sampled_from(["BSH", "BNSD"]))
     paging = draw(st.sampled_from(["", "", "own", "shared", *(["own-4d"] if layout == "BNSD" else [])]))
     antiquant = draw(st.sampled_from(["", *ANTIQUANT]))
     quant = draw(st.sampled_from(["", "", "1", *([] if paging else QUANT[1:])]))
     return Problem(
         batch=draw(st.integers(1, 4)),
-        heads=kv_heads * draw(st.sampled_from([1, 2, 3, 4, 7, 8])),
+        heads=kv_heads * group,
         kv_heads=kv_heads,
+        zero_kv_heads=group == 1 and draw(st.booleans()),
         length=draw(st.integers(1, 200)),
         head_size=draw(st.integers(1, 160)),
         dtype=draw(st.sampled_from(sorted(DTYPES))),
         layout=layout,
-        lengths=draw(st.sampled_from(["", "one", "each", "zeros", "full", "list", "int32"])),
-        mask=draw(st.sampled_from(["", "bool2", "int8-3", "uint8-4", "all"])),
+        lengths=draw(st.sampled_from(["", *LENGTHS])),
+        mask=draw(st.sampled_from(["", "", *MASKS, "all"])),
         pse=draw(st.sampled_from(["", "one", "each"])),
         paging=paging,
         block_size=(32 if antiquant else 16) * draw(st.integers(1, 8)) if paging else 0,
-        padding=draw(st.sampled_from(["", "", "zero", "some", "negative", "beyond"])),
+        padding=draw(st.sampled_from(["", "", "zero", "some", "negative", "beyond", "huge"])),
         antiquant=antiquant,
         antiquant_offset=bool(antiquant) and draw(st.booleans()),
         quant=quant,
         quant_offset=bool(quant) and draw(st.booleans()),
+        scale=draw(st.sampled_from([None, None, 0.0, 1.0, -0.5])),
+        inner_precise=draw(st.integers(0, 1)),
+        magnitude=draw(st.sampled_from([1.0, 8.0])),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
 
 
-@pytest.mark.parametrize("share", range(8))
-def test_any_valid_call_gives_the_reference(share: int) -> None:
-    """2,000 calls, in shares that each end soon; a failure shows the smallest such call as a program."""
+#: What a graph is compiled for: all but the sizes and the numbers. One of most things in each, and all dtypes.
+GRAPHS: list[dict[str, Any]] = [
+    {"heads": 6, "kv_heads": 2, "layout": "BSH", "lengths": "each", "mask": "bool-4", "pse": "one"},
+    {"heads": 5, "kv_heads": 1, "layout": "BNSD", "mask": "uint8-2", "pse": "each", "lengths": "one",
+     "padding": "some"},
+    {"heads": 3, "kv_heads": 3, "layout": "BNSD", "zero_kv_heads": True, "quant": "n,d", "quant_offset": True},
+    {"heads": 16, "kv_heads": 1, "layout": "BSH", "antiquant": "2,h", "antiquant_offset": True, "padding": "some",
+     "lengths": "zeros"},
+    {"heads": 4, "kv_heads": 2, "layout": "BNSD", "antiquant": "2,n,1,d", "quant": "1", "mask": "all"},
+    {"heads": 8, "kv_heads": 2, "layout": "BSH", "paging": "own", "block_size": 16, "mask": "int8-3", "pse": "each"},
+    {"heads": 2, "kv_heads": 2, "layout": "BNSD", "paging": "own-4d", "block_size": 48, "lengths": "int32-one"},
+    {"heads": 64, "kv_heads": 1, "layout": "BNSD", "paging": "shared", "block_size": 32, "antiquant": "2",
+     "antiquant_offset": True, "quant": "1", "quant_offset": True, "pse": "one"},
+]  # fmt: skip
+
+
+@st.composite
+def problems_of(draw: st.DrawFn, graph: dict[str, Any]) -> Problem:
+    return Problem(
+        **graph,
+        batch=draw(st.integers(1, 4)),
+        length=draw(st.integers(1, 200)),
+        head_size=draw(st.integers(1, 160)),
+        dtype=draw(st.sampled_from(sorted(DTYPES))),
+        scale=-0.125,
+        magnitude=draw(st.sampled_from([1.0, 8.0])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+def assert_solved_for_any(strategy: st.SearchStrategy[Problem], mode: str, cases: int, share: int) -> None:
+    """Try calls of a strategy; a failure shows the smallest one as a program."""
 
     @seed(share)
-    @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
-    @given(problems())
+    @settings(max_examples=cases, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @given(strategy)
     def gives_the_reference(problem: Problem) -> None:
         note(
             "From tests/ifa_fusion:\n"
             "from operator_problem import Problem, call\n"
             f"problem = {problem!r}\n"
-            'problem.assert_solved_by(call("ifa_fusion", "pynative", problem.arguments()))'
+            f'problem.assert_solved_by(call("ifa_fusion", "{mode}", problem.arguments()))'
         )
-        problem.assert_solved_by(call("ifa_fusion", "pynative", problem.arguments()))
+        problem.assert_solved_by(call("ifa_fusion", mode, problem.arguments()))
 
     gives_the_reference()
+
+
+# 2,000 calls, in shares that each end soon.
+@pytest.mark.parametrize("share", range(8))
+def test_any_valid_call_gives_the_reference(share: int) -> None:
+    assert_solved_for_any(problems(), "pynative", 225, share)
+
+
+@pytest.mark.parametrize("graph", range(len(GRAPHS)))
+def test_graph_for_any_sizes_gives_the_reference(graph: int) -> None:
+    assert_solved_for_any(problems_of(GRAPHS[graph]), "dynamic", 25, graph)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -400,6 +400,19 @@ def test_kernel_refuses_alike_under_the_operator_of_mindspore(wrong: Wrong) -> N
     assert caught.type is error
 
 
+# Without what the table leaves out, tensors without elements, of which MindSpore's infer step has its say at run time.
+OPEN_FAULTS = [wrong for wrong in FAULTS if wrong.row != 0 and reaches_the_kernel(wrong)][::4]
+
+
+@pytest.mark.parametrize("wrong", OPEN_FAULTS, ids=str)
+def test_fault_is_refused_although_every_dimension_is_open(wrong: Wrong) -> None:
+    """By the validation where types and ranks tell, else by the kernel, for which an IfaValueError is a ValueError."""
+    message = rf"^(IncreFlashAttention|incre_flash_attention): .*\b{wrong.name}\b.*, but .+\."
+    with pytest.raises(ValueError if wrong.error is IfaValueError else wrong.error, match=message) as caught:
+        call("ifa_fusion", "dynamic", {**wrong.base, **wrong.change})
+    assert caught.type in (wrong.error, ValueError)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("base", [BSH, BNSD, PAGED, PAGED_BNSD, FP32, INT8, INT8_BNSD, INT8_PAGED])
 def test_valid_call_is_accepted(base: dict[str, Any], mode: str) -> None:

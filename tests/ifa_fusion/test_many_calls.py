@@ -24,7 +24,7 @@ KEPT_BY_MINDSPORE = 4085
 #: In bytes, of a call of either mode, beyond that: 212 were measured, and 745 with a block of 512 leaked in each call.
 SLACK = 400
 
-PROBLEM = Problem(2, 32, 8, 65, 128, lengths="each", mask="bool2", seed=4)
+PROBLEM = Problem(2, 32, 8, 65, 128, lengths="each", mask="bool-2", seed=4)
 TOO_LONG = Tensor([66, 1], ms.int64)
 
 
