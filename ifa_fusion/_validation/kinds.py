@@ -8,6 +8,8 @@ from ifa_fusion._operands import Operand, RuntimeValue, TensorSpec
 from ifa_fusion._validation.call import Call, has_runtime_type, is_int
 from ifa_fusion._validation.refusal import refuse, text_of
 
+_SCALE_TYPES = (mstype.float16, mstype.float32, mstype.float64)  # those that MindSpore turns into a float
+
 RANKS = {"BSH": 3, "BNSD": 4}
 """The layouts, and the rank that query, key and value have in them."""
 
@@ -26,8 +28,8 @@ def _check_scalars(call: Call) -> None:
         if not is_int(operand) and not has_runtime_type(operand, mstype.int64):
             refuse(TypeError, name, "an int", text_of(operand))
     scale = call.scale_value
-    is_scalar_tensor = isinstance(scale, TensorSpec) and not scale.shape
-    if not isinstance(scale, float) and not has_runtime_type(scale, mstype.float32) and not is_scalar_tensor:
+    is_float_tensor = isinstance(scale, TensorSpec) and not scale.shape and scale.dtype in _SCALE_TYPES
+    if not isinstance(scale, float) and not has_runtime_type(scale, mstype.float32) and not is_float_tensor:
         refuse(TypeError, "scale_value", "a float", text_of(scale))
     if not isinstance(call.input_layout, str):
         refuse(TypeError, "input_layout", "a str, 'BSH' or 'BNSD'", text_of(call.input_layout))

@@ -287,6 +287,16 @@ def test_constants_are_checked_although_shapes_are_dynamic() -> None:
         network(Tensor(np.zeros((1, 1, 32), np.float32)), Tensor(np.zeros((1, 5, 24), np.float32)))
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_number_of_heads_that_is_no_constant_is_refused(operator: str) -> None:
+    class Network(nn.Cell):
+        def construct(self, query, cache, heads):
+            return OPERATORS[operator](query, [cache], [cache], num_heads=heads)
+
+    with pytest.raises(RuntimeError, match="IncreFlashAttention: num_heads must be a constant"):
+        Network()(*[Tensor(np.zeros((1, 1, 32), np.float16))] * 2, mutable(0)).asnumpy()
+
+
 @pytest.mark.parametrize("sequence", [list, tuple])
 def test_lengths_that_are_not_constants(sequence: type) -> None:
     problem = decoder_problem("fp32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
@@ -261,6 +262,22 @@ def test_any_valid_call_gives_the_reference(share: int) -> None:
 @pytest.mark.parametrize("graph", range(len(GRAPHS)))
 def test_graph_for_any_sizes_gives_the_reference(graph: int) -> None:
     assert_solved_for_any(problems_of(GRAPHS[graph]), "dynamic", 25, graph)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_name_of_the_layout_may_be_in_small_letters(operator: str, mode: str) -> None:
+    for layout in ("BSH", "BNSD"):
+        problem = Problem(2, 4, 2, 9, 8, layout=layout)
+        problem.assert_solved_by(call(operator, mode, {**problem.arguments(), "input_layout": layout.lower()}))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_scale_may_be_a_tensor_without_dimensions(operator: str, mode: str) -> None:
+    problem = Problem(2, 4, 2, 9, 8, scale=0.75)
+    scale = Tensor(0.75, ms.float32)
+    problem.assert_solved_by(call(operator, mode, {**problem.arguments(), "scale_value": scale}))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -126,6 +126,9 @@ FAULTS = [
     Wrong(6, TypeError, "scale_value", {"scale_value": 1}),
     Wrong(6, TypeError, "scale_value", {"scale_value": "1.0"}),
     Wrong(6, TypeError, "scale_value", {"scale_value": None}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": Tensor(1, ms.int32)}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": Tensor(1, ms.bfloat16)}),
+    Wrong(6, TypeError, "scale_value", {"scale_value": Tensor([1], ms.float32)}),
     Wrong(7, TypeError, "input_layout", {"input_layout": 1}),
     Wrong(7, TypeError, "input_layout", {"input_layout": None}),
     *(
