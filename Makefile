@@ -54,9 +54,9 @@ test: test-cpp test-python
 test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
+# Neighbours share a worker, for what the tests of a file compute once; a worker that has none left takes from the other.
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
-	python -m pytest -n $(JOBS) --dist loadfile --ignore=$(RANDOM_NETWORKS)
-	python -m pytest -n $(JOBS) $(RANDOM_NETWORKS)
+	python -m pytest -n $(JOBS) --dist worksteal
 
 # The C++ tests and the fuzzer, with -O1 (the kernels with -O0) because instrumented code compiles slowly. clang only, because of
 # libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).

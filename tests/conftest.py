@@ -1,8 +1,16 @@
 """Shared by all tests."""
 
+import gc
 import os
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> None:
+    """MindSpore collects garbage at each compilation: spare it what the imports, and the modules before, left."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,16 +1,7 @@
-import gc
-
 import mindspore as ms
 import pytest
 
 import ifa_fusion
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_collections():
-    """MindSpore collects garbage at each compilation: spare it what the imports left."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
