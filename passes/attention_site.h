@@ -95,9 +95,11 @@ struct Paging {
 /// softmax(scale * Q K^T + biases, masked) V, with the operands as they will be given to the operator. Those
 /// of a refused site, and its matmuls, are null where they were not found.
 struct AttentionSite {
-  mindspore::CNodePtr softmax;
+  mindspore::CNodePtr softmax;                       ///< or the exponentials of one that is spelled out
+  std::vector<mindspore::AnfNodePtr> softmax_nodes;  ///< all that the softmax consists of
   mindspore::CNodePtr score_matmul;
   mindspore::CNodePtr value_matmul;
+  mindspore::CNodePtr division;  ///< of the value matmul's result by the sums of exponentials, or null
   std::optional<OutputQuantisation> output;
 
   bool strict = false;  ///< rows in which every position is masked must keep their value
@@ -123,8 +125,10 @@ struct AttentionSite {
 
   int64_t query_heads() const { return kv_heads * group; }
   bool quantised() const { return IsInt8(key); }
+  /// softmax(...) V, before it is brought to int8.
+  const mindspore::CNodePtr &product() const { return division ? division : value_matmul; }
   /// The node that the rewrite replaces.
-  mindspore::CNodePtr result() const { return output ? output->cast : value_matmul; }
+  mindspore::CNodePtr result() const { return output ? output->cast : product(); }
 };
 
 /// Tensors that were already built in a graph for the operator's use, by the node that they come from and

@@ -9,6 +9,7 @@
 #include "passes/memory_order.h"
 #include "passes/options.h"
 #include "passes/report.h"
+#include "passes/softmax.h"
 #include "passes/subgraph.h"
 #include "passes/target.h"
 
@@ -19,11 +20,11 @@ using mindspore::AnfNodePtr;
 using mindspore::CNodePtr;
 using mindspore::FuncGraphPtr;
 
-std::vector<CNodePtr> SoftmaxesOf(const FuncGraphPtr &root) {
+std::vector<CNodePtr> SoftmaxRootsOf(const FuncGraphPtr &root) {
   std::vector<CNodePtr> softmaxes;
   for (const FuncGraphPtr &graph : root->manager()->func_graphs()) {
     for (const auto &node : mindspore::TopoSort(graph->get_return())) {
-      if (node->func_graph() == graph && IsOp(node, "Softmax")) softmaxes.push_back(node->cast<CNodePtr>());
+      if (node->func_graph() == graph && IsSoftmaxRoot(node)) softmaxes.push_back(node->cast<CNodePtr>());
     }
   }
   return softmaxes;
@@ -103,7 +104,7 @@ bool FuseDecodeAttention(const FuncGraphPtr &root) {
   run.strict = options.strict;
   run.target = CurrentTarget();
   bool changed = false;
-  for (const CNodePtr &softmax : SoftmaxesOf(root)) {
+  for (const CNodePtr &softmax : SoftmaxRootsOf(root)) {
     changed = TrySite(softmax, &run) || changed;
   }
   return changed;

@@ -89,6 +89,7 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);
+  DropUnusedViews(site.softmax_nodes);
   return result;
 }
 

@@ -1,5 +1,6 @@
 #include "passes/matcher.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <utility>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "passes/nan_guard.h"
 #include "passes/operands.h"
 #include "passes/output_quantisation.h"
+#include "passes/softmax.h"
 #include "passes/steps.h"
 
 namespace ifa::passes {
@@ -19,6 +21,7 @@ using mindspore::CNodePtr;
 struct WalkEnd {
   CNodePtr matmul;
   Refusal refusal;
+  std::vector<AnfNodePtr> passed;  ///< of a walk downwards, the matmul included
 };
 
 Outcome TakeAny(std::initializer_list<Step> steps, const AnfNodePtr &node, Walk *walk) {
@@ -34,51 +37,62 @@ Refusal At(const AnfNodePtr &node, Refusal refusal) {
   return refusal;
 }
 
-WalkEnd WalkToScoreMatMul(const CNodePtr &softmax, Walk *walk) {
-  AnfNodePtr node = Operand(softmax, 0);
+WalkEnd WalkToScoreMatMul(const Softmax &softmax, Walk *walk) {
+  AnfNodePtr node = softmax.scores;
+  std::vector<AnfNodePtr> below = softmax.nodes;
   while (true) {
-    if (UsersOf(node).size() != 1) {
-      return {nullptr, {"scores_used", "the attention scores are used by more than the softmax", node}};
+    const auto users = UsersOf(node);
+    const bool used = std::any_of(users.begin(), users.end(), [&](const CNodePtr &user) {
+      return std::find(below.begin(), below.end(), user) == below.end();
+    });
+    if (used) {
+      return {nullptr, {"scores_used", "the attention scores are used by more than the softmax", node}, {}};
     }
-    if (MatMulOf(node)) return {node->cast<CNodePtr>(), {}};
+    if (MatMulOf(node)) return {node->cast<CNodePtr>(), {}, {}};
     Outcome outcome = TakeAny({TakeCast, TakeScale, TakeBias, TakeSelect, TakeRowReshape}, node, walk);
-    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(node, *refusal)};
+    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(node, *refusal), {}};
     if (std::holds_alternative<NotMine>(outcome)) {
       const std::string op = OpName(node).empty() ? "something that is no operator" : OpName(node);
-      return {nullptr, {"score_op", op + " stands between the score matmul and the softmax", node}};
+      return {nullptr, {"score_op", op + " stands between the score matmul and the softmax", node}, {}};
     }
+    below = {node};
     node = std::get<AnfNodePtr>(outcome);
   }
 }
 
 /// @param guarded whether NaN becomes 0 on the way.
-WalkEnd WalkToValueMatMul(const CNodePtr &softmax, bool *guarded) {
-  AnfNodePtr node = softmax;
+WalkEnd WalkToValueMatMul(const Softmax &softmax, bool *guarded) {
+  AnfNodePtr node = softmax.probabilities;
+  std::vector<AnfNodePtr> passed;
   while (true) {
     if (const CNodePtr guard = NanGuardOf(node)) {
       *guarded = true;
       node = guard;
       continue;
     }
-    const auto users = UsersOf(node);
+    const auto users = softmax.UsersOnTheWay(node);
     if (users.size() != 1) {
       return {
           nullptr,
-          {"probabilities_used", "the attention probabilities are used by more than the value matmul", node}};
+          {"probabilities_used", "the attention probabilities are used by more than the value matmul", node},
+          {}};
     }
     const CNodePtr &user = users.front();
+    passed.push_back(user);
     if (const auto matmul = MatMulOf(user)) {
-      if (matmul->lhs == node && matmul->rhs != node && !matmul->transpose_lhs) return {user, {}};
+      if (matmul->lhs == node && matmul->rhs != node && !matmul->transpose_lhs) return {user, {}, passed};
       return {nullptr,
-              {"value_matmul", "the probabilities are not the left factor of the value matmul", user}};
+              {"value_matmul", "the probabilities are not the left factor of the value matmul", user},
+              {}};
     }
     Walk ignored;
     Outcome outcome = TakeAny({TakeCast, TakeRowReshape}, user, &ignored);
-    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(user, *refusal)};
+    if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(user, *refusal), {}};
     const auto *taken = std::get_if<AnfNodePtr>(&outcome);
     if (taken == nullptr || *taken != node) {
       return {nullptr,
-              {"probability_op", OpName(user) + " stands between the softmax and the value matmul", user}};
+              {"probability_op", OpName(user) + " stands between the softmax and the value matmul", user},
+              {}};
     }
     node = user;
   }
@@ -110,45 +124,54 @@ bool LooksLikeAttention(const CNodePtr &softmax) {
   return MatMulNear(softmax, inputs) && MatMulNear(softmax, users);
 }
 
-bool IsOverLastAxis(const CNodePtr &softmax) {
-  const auto shape = ShapeOf(softmax);
-  const auto axis = IntegersOf(Operand(softmax, 1));
-  if (!shape || !axis || axis->size() != 1) return false;
-  return (*axis)[0] == -1 || (*axis)[0] == static_cast<int64_t>(shape->size()) - 1;
+/// What speaks against the site before its operands are looked at.
+std::optional<Refusal> RefusalOf(const Softmax &softmax, const WalkEnd &up, const WalkEnd &down) {
+  if (up.matmul == nullptr) return up.refusal;
+  if (down.matmul == nullptr) return down.refusal;
+  if (auto refusal = UsedElsewhere(softmax)) return refusal;
+  return softmax.refusal;
 }
 
 }  // namespace
 
-std::optional<Match> MatchAttention(const CNodePtr &softmax, bool strict) {
-  Walk walk;
-  walk.strict = strict;
-  const WalkEnd up = WalkToScoreMatMul(softmax, &walk);
+std::optional<Match> MatchAttention(const CNodePtr &root, bool strict) {
+  auto softmax = SoftmaxOf(root);
+  if (!softmax) return std::nullopt;
   bool guarded = false;
-  const WalkEnd down = WalkToValueMatMul(softmax, &guarded);
-  if (up.matmul == nullptr && down.matmul == nullptr && !LooksLikeAttention(softmax)) return std::nullopt;
-
+  const WalkEnd down = WalkToValueMatMul(*softmax, &guarded);
+  if (softmax->missing && down.matmul != nullptr) FindDivision(down.passed, &*softmax);
   Match match;
   AttentionSite &site = match.site;
-  site.softmax = softmax;
+  if (!softmax->complete()) {
+    match.refusal = WhyIncomplete(*softmax, down.matmul, down.refusal);
+    if (!match.refusal) return std::nullopt;
+  }
+  Walk walk;
+  walk.strict = strict;
+  const WalkEnd up = WalkToScoreMatMul(*softmax, &walk);
+  if (up.matmul == nullptr && down.matmul == nullptr && !LooksLikeAttention(root)) return std::nullopt;
+
+  site.softmax = root;
+  site.softmax_nodes = softmax->nodes;
   site.score_matmul = up.matmul;
   site.value_matmul = down.matmul;
+  site.division = softmax->division;
   site.strict = strict;
   site.scale = walk.scale;
   site.masks = std::move(walk.masks);
   site.biases = std::move(walk.biases);
-  if (up.matmul == nullptr) {
-    match.refusal = up.refusal;
-  } else if (down.matmul == nullptr) {
-    match.refusal = down.refusal;
-  } else if (!IsOverLastAxis(softmax)) {
-    match.refusal = {"softmax_axis", "the softmax is not over the last axis, the positions", softmax};
-  } else if (guarded && strict && !(site.masks.empty() && site.biases.empty())) {
-    match.refusal = {"strict_mask",
-                     "a row in which every position is masked with -inf would not become 0 (strict=True)",
-                     softmax};
-  } else {
-    match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site);
+  if (!match.refusal) match.refusal = RefusalOf(*softmax, up, down);
+  const bool can_be_masked = !(site.masks.empty() && site.biases.empty());
+  if (!match.refusal && strict && can_be_masked && (guarded || !softmax->stable)) {
+    match.refusal = {
+        "strict_mask",
+        guarded
+            ? "a row in which every position is masked with -inf would not become 0 (strict=True)"
+            : "a row in which every position is masked would not keep its value (strict=True): without its "
+              "maximum subtracted, it is lost in rounding",
+        root};
   }
+  if (!match.refusal) match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site);
   if (!match.refusal) site.output = OutputQuantisationOf(site);
   return match;
 }

@@ -13,8 +13,9 @@ struct Match {
   std::optional<Refusal> refusal;
 };
 
+/// @param root of a softmax, spelled out or not.
 /// @param strict rows in which every position is masked must keep their value.
-/// @return nothing for a softmax of something else.
-std::optional<Match> MatchAttention(const mindspore::CNodePtr &softmax, bool strict);
+/// @return nothing for a softmax of something else, and for what is no softmax.
+std::optional<Match> MatchAttention(const mindspore::CNodePtr &root, bool strict);
 
 }  // namespace ifa::passes

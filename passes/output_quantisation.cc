@@ -81,7 +81,7 @@ bool IsFloatCast(const CNodePtr &node) { return IsOp(node, "Cast") && IsFloat(Ty
 }  // namespace
 
 std::optional<OutputQuantisation> OutputQuantisationOf(const AttentionSite &site) {
-  AnfNodePtr node = site.value_matmul;
+  AnfNodePtr node = site.product();
   View view(*ShapeOf(node));
   Met met;
   while (true) {
@@ -96,7 +96,7 @@ std::optional<OutputQuantisation> OutputQuantisationOf(const AttentionSite &site
       return taken ? std::optional<OutputQuantisation>({user, met.terms}) : std::nullopt;
     }
     if (IsView(user)) {
-      if (!ApplyView(user, &view) || !IsSourceInOrder(Concatenated(view.axes()), *ShapeOf(site.value_matmul)))
+      if (!ApplyView(user, &view) || !IsSourceInOrder(Concatenated(view.axes()), *ShapeOf(site.product())))
         return std::nullopt;
     } else if (!IsFloatCast(user) && !TakeAffine(site, user, node, &met) && !TakeBounds(user, node, &met) &&
                !TakeRound(user, &met)) {

@@ -8,7 +8,7 @@
 
 namespace ifa::passes {
 
-/// The quantisation that the result of the site's value matmul goes into, and nothing else does; nothing
+/// The quantisation that the site's product goes into, and nothing else does; nothing
 /// where there is none that the operator computes alike. It is no reason to refuse the site: what quantises
 /// can stay behind the operator.
 /// @param site with its sizes known.

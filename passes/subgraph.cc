@@ -210,8 +210,11 @@ class SiteWalk {
     if (MatMulOf(down.front())) value_matmul_ = down.front();
     path_.insert(up.begin(), up.end());
     path_.insert(down.begin(), down.end());
+    softmax_.insert(site_.softmax_nodes.begin(), site_.softmax_nodes.end());
+    path_.insert(softmax_.begin(), softmax_.end());
     // One order for both, from the output upwards.
     for (const AnfNodePtr &node : down) AddOfScorePath(node);
+    for (const AnfNodePtr &node : site_.softmax_nodes) AddOfScorePath(node);
     for (auto node = up.rbegin(); node != up.rend(); ++node) AddOfScorePath(*node);
   }
 
@@ -220,6 +223,7 @@ class SiteWalk {
     if (node == site_.softmax) return members_.Add(node, "softmax");
     if (node == score_matmul_) return members_.Add(node, "score matmul");
     if (node == value_matmul_) return members_.Add(node, "value matmul");
+    if (softmax_.count(node) != 0) return members_.Add(node, RoleOf(node, "softmax"));
     std::string role = RoleOf(node, IsSelect(node) ? "mask" : "other");
     for (const AnfNodePtr &side : InputsOf(node)) {
       if (path_.count(side) != 0 || !IsTensor(side)) continue;
@@ -289,7 +293,7 @@ class SiteWalk {
   void AddOutput() {
     if (!site_.output) return;
     Nodes chain;
-    for (CNodePtr node = site_.value_matmul; node != site_.output->cast;) {
+    for (CNodePtr node = site_.product(); node != site_.output->cast;) {
       node = UsersOf(node).front();
       chain.push_back(node);
     }
@@ -311,7 +315,8 @@ class SiteWalk {
   const std::unordered_set<AnfNodePtr> passed_;
   AnfNodePtr score_matmul_;
   AnfNodePtr value_matmul_;
-  std::unordered_set<AnfNodePtr> path_;  ///< from the score matmul to the value matmul
+  std::unordered_set<AnfNodePtr> path_;     ///< from the score matmul to the value matmul, and the softmax
+  std::unordered_set<AnfNodePtr> softmax_;  ///< all that it consists of
   Members members_;
 };
 

@@ -88,12 +88,16 @@ AnfNodePtr LoadedView(const AnfNodePtr &node) {
 }
 
 void DropUnusedViews(const std::vector<AnfNodePtr> &views) {
+  bool dropped = false;
   for (const AnfNodePtr &view : views) {
     if (view->func_graph() == nullptr || !IsRead(view) || !IsUnused(view)) continue;
     for (const CNodePtr &state : StatesOf(view)) {
-      if (OrdersNothing(state)) state->func_graph()->manager()->Replace(state, Operand(state, 0));
+      if (!OrdersNothing(state)) continue;
+      state->func_graph()->manager()->Replace(state, Operand(state, 0));
+      dropped = true;
     }
   }
+  if (dropped) DropUnusedViews(views);  // of which some may have been used by those alone
 }
 
 }  // namespace ifa::passes
