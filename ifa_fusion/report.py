@@ -73,7 +73,7 @@ class Site:
         message: The same as a sentence.
         location: "file.py:line" of the user's code, "" when MindSpore does not know it.
         graph: The function graph that holds it.
-        features: What was recognised, for example "GQA 9/3", "BNSD float32", "mask".
+        features: What was recognised, for example "GQA 9/3", "BNSD float32", "mask: additive -> bool".
         before: The nodes from query, key, value, masks and biases to the output; of a refused site, those that were
             looked at.
         after: The nodes that stand there now, of a fused site.

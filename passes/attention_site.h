@@ -36,12 +36,20 @@ struct Bias {
   Shape score_shape;  ///< of the scores at the place where the bias is added
 };
 
+/// Shows each sequence its positions below a number, or up to it.
+struct Prefix {
+  mindspore::AnfNodePtr numbers;  ///< int32 or int64, one for all sequences or one a sequence
+  bool inclusive = false;         ///< whether a number is the last position that is shown
+  int64_t count = 1;              ///< of the numbers
+};
+
 /// Hides the positions where the selector's condition is `hidden_when`.
 struct Mask {
   TwoValued selector;
   bool hidden_when = true;
   Shape score_shape;             ///< of the scores at the place where the mask applies
   std::optional<Bias> additive;  ///< the same as a bias, of a mask that is added
+  std::optional<Prefix> prefix;  ///< the same as lengths, of a mask that provably comes from them
 };
 
 /// Multiplies or shifts a key or value on its way from an int8 cache to the matmul, or the output on its way

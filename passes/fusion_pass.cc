@@ -8,6 +8,7 @@
 #include "passes/matcher.h"
 #include "passes/memory_order.h"
 #include "passes/options.h"
+#include "passes/prefix_mask.h"
 #include "passes/report.h"
 #include "passes/softmax.h"
 #include "passes/subgraph.h"
@@ -32,6 +33,12 @@ std::vector<CNodePtr> SoftmaxRootsOf(const FuncGraphPtr &root) {
 
 std::string SizeText(int64_t size) { return size == kDynamic ? "?" : std::to_string(size); }
 
+/// How a mask is written, and what the operator gets of it.
+std::string MaskText(const Mask &mask) {
+  return std::string("mask: ") + (mask.additive ? "additive" : "selecting") +
+         (mask.prefix ? " -> lengths" : " -> bool");
+}
+
 std::vector<std::string> FeaturesOf(const AttentionSite &site) {
   const std::string kind = site.group == 1 ? "MHA " : site.kv_heads == 1 ? "MQA " : "GQA ";
   std::vector<std::string> features{
@@ -42,8 +49,7 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
   if (site.paging) features.push_back("paged " + std::to_string(site.paging->block_size));
   if (site.quantised()) features.emplace_back("int8 cache");
   if (site.output) features.emplace_back("int8 output");
-  if (site.masks.size() == 1) features.emplace_back("mask");
-  if (site.masks.size() > 1) features.push_back(std::to_string(site.masks.size()) + " masks");
+  for (const Mask &mask : site.masks) features.push_back(MaskText(mask));
   if (!site.biases.empty()) features.emplace_back("bias");
   return features;
 }
@@ -74,8 +80,9 @@ std::variant<AnfNodePtr, Refusal> Rewrite(const Match &match, Run *run) {
 
 /// @return whether the site was rewritten.
 bool TrySite(const CNodePtr &softmax, Run *run) {
-  const auto match = MatchAttention(softmax, run->strict);
+  auto match = MatchAttention(softmax, run->strict);
   if (!match) return false;
+  if (!match->refusal) FindPrefixes(&match->site, &run->order);
   SiteReport report = ReportOf(softmax, run);
   if (!match->refusal) report.features = FeaturesOf(match->site);
   Subgraph before = run->recorder.Before(*match);

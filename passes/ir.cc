@@ -51,6 +51,15 @@ std::optional<double> UniformElement(const mindspore::tensor::TensorPtr &tensor)
   }
 }
 
+template <typename T>
+bool CountsFromZero(const mindspore::tensor::TensorPtr &tensor) {
+  const auto *data = static_cast<const T *>(tensor->data_c());
+  const size_t count = tensor->DataSize();
+  size_t i = 0;
+  while (data != nullptr && i < count && data[i] == static_cast<T>(i)) ++i;
+  return i == count;
+}
+
 std::optional<double> NumberIn(const ValuePtr &value) {
   if (value == nullptr) return std::nullopt;
   if (value->isa<mindspore::tensor::Tensor>())
@@ -160,6 +169,22 @@ TypeId Wider(TypeId a, TypeId b) { return a == b ? a : mindspore::kNumberTypeFlo
 std::optional<double> NumberOf(const AnfNodePtr &node) {
   if (IsOp(node, "Cast") || IsOp(node, "ScalarToTensor")) return NumberOf(Operand(node, 0));
   return NumberIn(ConstantOf(node));
+}
+
+bool CountsFromZero(const AnfNodePtr &node) {
+  const ValuePtr value = ConstantOf(node);
+  if (value == nullptr || !value->isa<mindspore::tensor::Tensor>()) return false;
+  const auto tensor = value->cast<mindspore::tensor::TensorPtr>();
+  switch (tensor->data_type()) {
+    case mindspore::kNumberTypeInt32:
+      return CountsFromZero<int32_t>(tensor);
+    case mindspore::kNumberTypeInt64:
+      return CountsFromZero<int64_t>(tensor);
+    case mindspore::kNumberTypeFloat32:
+      return CountsFromZero<float>(tensor);
+    default:
+      return false;
+  }
 }
 
 std::optional<bool> FlagOf(const AnfNodePtr &node) {

@@ -35,6 +35,9 @@ mindspore::TypeId Wider(mindspore::TypeId a, mindspore::TypeId b);
 
 /// A number known at compile time: a scalar, or a constant tensor in which all elements are that number.
 std::optional<double> NumberOf(const mindspore::AnfNodePtr &node);
+/// Whether the node is a constant tensor of 0, 1, 2, ... in the order in which it lies in memory, of int32,
+/// int64 or fp32.
+bool CountsFromZero(const mindspore::AnfNodePtr &node);
 /// A bool known at compile time.
 std::optional<bool> FlagOf(const mindspore::AnfNodePtr &node);
 /// A tuple of integers, or a single one, known at compile time.

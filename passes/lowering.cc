@@ -7,6 +7,7 @@
 #include "passes/graph_builder.h"
 #include "passes/output_quantisation.h"
 #include "passes/paged_cache.h"
+#include "passes/prefix_mask.h"
 #include "passes/separated.h"
 #include "passes/steps.h"
 
@@ -32,7 +33,7 @@ OperatorShapes ShapesOf(const AttentionSite &site) {
 }
 
 AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
-                        const BlockTable &blocks) {
+                        const BlockTable &blocks, const AnfNodePtr &lengths) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
   const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
@@ -49,7 +50,7 @@ AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, 
                        key,
                        value,
                        terms.mask,
-                       blocks.lengths,
+                       lengths != nullptr ? lengths : blocks.lengths,
                        terms.bias,
                        none,
                        none,
@@ -85,7 +86,8 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   const auto terms = BuildScoreTerms(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
   const AnfNodePtr attention =
-      CallOperator(builder, site, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared));
+      CallOperator(builder, site, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared),
+                   BuildLengths(builder, site, shared));
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);

@@ -16,6 +16,9 @@ class MemoryOrder {
   /// @return why the site's operands may have changed at the value matmul, or nothing.
   std::optional<Refusal> Check(const AttentionSite &site);
 
+  /// Whether the operand's memory may be written, after the operand was made, before the reader runs.
+  bool WrittenBefore(const mindspore::CNodePtr &reader, const mindspore::AnfNodePtr &operand);
+
  private:
   struct Order {
     std::unordered_map<mindspore::AnfNodePtr, size_t> index;  ///< in one topological order
@@ -25,8 +28,6 @@ class MemoryOrder {
   /// Whether `later` depends on `earlier`, directly or not.
   static bool RunsBefore(const Order &order, const mindspore::AnfNodePtr &earlier,
                          const mindspore::AnfNodePtr &later);
-  bool WrittenBefore(const mindspore::CNodePtr &reader, const mindspore::AnfNodePtr &operand);
-
   std::map<mindspore::FuncGraphPtr, Order> orders_;
 };
 

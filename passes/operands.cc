@@ -22,10 +22,7 @@ AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, const Steps &s
     const Outcome outcome = step(node, walk);
     if (const auto *taken = std::get_if<AnfNodePtr>(&outcome)) return *taken;
   }
-  if (const AnfNodePtr view = LoadedView(node)) return view;
-  // A view that shares memory has a definite value only where it is loaded.
-  const bool definite = MonadOf(node) == nullptr || (below != nullptr && MonadOf(below) != nullptr);
-  return IsView(node) && definite ? Operand(node, 0) : nullptr;
+  return ViewedBy(node, below);
 }
 
 /// The operand of a matmul, and everything above it that it can be taken from: what nothing but scalars was

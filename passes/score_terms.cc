@@ -17,42 +17,20 @@ using mindspore::TypeId;
 
 using Built = std::variant<AnfNodePtr, Refusal>;
 
-/// The shape (1|B, 1|N, 1, S) that a tensor can be reshaped to, when it varies over whole batches, heads and
-/// positions or not at all, in this order.
-/// @param view of the tensor, as the scores see it.
-/// @param shape the tensor's own.
-std::optional<Shape> SeparatedShape(const AttentionSite &site, const View &view, const Shape &shape) {
-  const Axis positions = view.axes().back();
-  View rows = view.WithoutLastAxis();
-  if (!rows.Reshape({site.batch, site.query_heads()})) return std::nullopt;
-  const Axis &batch = rows.axes()[0];
-  const Axis &heads = rows.axes()[1];
-  const bool whole = (AllRepeat(batch) || NoneRepeats(batch)) && (AllRepeat(heads) || NoneRepeats(heads));
-  Axis own;  // what the tensor itself holds
-  for (const Axis *axis : {&batch, &heads, &positions}) {
-    if (NoneRepeats(*axis)) own.insert(own.end(), axis->begin(), axis->end());
-  }
-  if (!whole || !NoneRepeats(positions) || !IsSourceInOrder(own, shape)) return std::nullopt;
-  return Shape{AllRepeat(batch) ? 1 : site.batch, AllRepeat(heads) ? 1 : site.query_heads(), 1,
-               site.kv_length};
-}
-
 /// The tensor, or one above its views, in the shape (1|B, 1|N, 1, S); null when that works for none.
 /// @param moves what stands between the tensor and the scores.
 AnfNodePtr SeparatedRows(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &tensor,
                          std::vector<Move> moves) {
   const auto rows = Separated(tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
-    return SeparatedShape(site, view, shape);
+    const auto separated = ShapeByRowAndPosition(site, view, shape);
+    return separated && separated->back() == site.kv_length ? separated : std::nullopt;
   });
   return rows ? builder.Reshape(rows->tensor, rows->shape) : nullptr;
 }
 
 /// True where positions are hidden, (1|B, 1, 1, S).
 Built BuildMask(const GraphBuilder &builder, const AttentionSite &site, const Mask &mask) {
-  std::vector<Move> moves{Broadcast(mask.selector.shape)};
-  for (const auto &operation : mask.selector.views) moves.push_back(Applied(operation));
-  moves.push_back(Broadcast(mask.score_shape));
-  const AnfNodePtr hidden = SeparatedRows(builder, site, mask.selector.condition, std::move(moves));
+  const AnfNodePtr hidden = SeparatedRows(builder, site, mask.selector.condition, MovesOf(mask));
   if (hidden == nullptr && Size(mask.score_shape) == kDynamic)
     return UnknownSizes("a mask", mask.selector.condition);
   if (hidden == nullptr || (*ShapeOf(hidden))[1] != 1) {
@@ -118,6 +96,7 @@ Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedT
                  std::vector<Bias> *biases) {
   AnfNodePtr hidden;
   for (const Mask &mask : site.masks) {
+    if (mask.prefix) continue;
     const auto &views = mask.selector.views;
     const AnfNodePtr from = views.empty() ? mask.selector.condition : AnfNodePtr(views.back());
     const Built built = Shared(shared, site, from, mask.hidden_when ? "mask" : "inverted mask",
@@ -154,6 +133,29 @@ Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, Shared
 }
 
 }  // namespace
+
+std::vector<Move> MovesOf(const Mask &mask) {
+  std::vector<Move> moves{Broadcast(mask.selector.shape)};
+  for (const auto &operation : mask.selector.views) moves.push_back(Applied(operation));
+  moves.push_back(Broadcast(mask.score_shape));
+  return moves;
+}
+
+std::optional<Shape> ShapeByRowAndPosition(const AttentionSite &site, const View &view, const Shape &shape) {
+  const Axis positions = view.axes().back();
+  View rows = view.WithoutLastAxis();
+  if (!rows.Reshape({site.batch, site.query_heads()})) return std::nullopt;
+  const Axis &batch = rows.axes()[0];
+  const Axis &heads = rows.axes()[1];
+  Axis own;  // what the tensor itself holds
+  for (const Axis *axis : {&batch, &heads, &positions}) {
+    if (!AllRepeat(*axis) && !NoneRepeats(*axis)) return std::nullopt;
+    if (NoneRepeats(*axis)) own.insert(own.end(), axis->begin(), axis->end());
+  }
+  if (!IsSourceInOrder(own, shape)) return std::nullopt;
+  return Shape{AllRepeat(batch) ? 1 : site.batch, AllRepeat(heads) ? 1 : site.query_heads(), 1,
+               AllRepeat(positions) ? 1 : site.kv_length};
+}
 
 Refusal UnknownSizes(const std::string &what, const AnfNodePtr &tensor) {
   return {"dynamic_shape",

@@ -3,21 +3,33 @@
 // materialised.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "passes/attention_site.h"
 #include "passes/graph_builder.h"
+#include "passes/separated.h"
 
 namespace ifa::passes {
 
 struct ScoreTerms {
-  mindspore::AnfNodePtr mask;  ///< bool (B, 1, 1, S), or None
+  mindspore::AnfNodePtr mask;  ///< bool (B, 1, 1, S) of the masks without a prefix, or None
   mindspore::AnfNodePtr bias;  ///< of the site's type, (1|B, N, 1, S), or None
 };
 
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
                                                   SharedTensors *shared);
+
+/// What stands between a mask's condition and the scores.
+std::vector<Move> MovesOf(const Mask &mask);
+
+/// The shape (1|B, 1|N, 1, 1|S) that a tensor can be reshaped to, when it varies over whole batches, heads
+/// and positions or not at all, in this order.
+/// @param view of the tensor, as the scores see it.
+/// @param shape the tensor's own.
+std::optional<Shape> ShapeByRowAndPosition(const AttentionSite &site, const View &view, const Shape &shape);
 
 /// For tensors that can't be reshaped.
 Refusal UnknownSizes(const std::string &what, const mindspore::AnfNodePtr &tensor);

@@ -65,6 +65,11 @@ bool ApplyView(const mindspore::AnfNodePtr &node, View *view);
 /// otherwise.
 mindspore::AnfNodePtr LoadedView(const mindspore::AnfNodePtr &node);
 
+/// One node up, from a view or the Load of one.
+/// @param below the node from which the walk came; null at its beginning.
+/// @return what is viewed or loaded; null for other nodes, and where a write could come in between.
+mindspore::AnfNodePtr ViewedBy(const mindspore::AnfNodePtr &node, const mindspore::AnfNodePtr &below);
+
 /// Takes views that a rewrite left without a user out of the order of side effects, so that they are not
 /// executed.
 void DropUnusedViews(const std::vector<mindspore::AnfNodePtr> &views);

@@ -87,6 +87,13 @@ AnfNodePtr LoadedView(const AnfNodePtr &node) {
   return OnlyRead(memory) && NothingWritten(taken_at, MonadOf(node)) ? view : nullptr;
 }
 
+AnfNodePtr ViewedBy(const AnfNodePtr &node, const AnfNodePtr &below) {
+  if (const AnfNodePtr view = LoadedView(node)) return view;
+  // A view that shares memory has a definite value only where it is loaded.
+  const bool definite = MonadOf(node) == nullptr || (below != nullptr && MonadOf(below) != nullptr);
+  return IsView(node) && definite ? Operand(node, 0) : nullptr;
+}
+
 void DropUnusedViews(const std::vector<AnfNodePtr> &views) {
   bool dropped = false;
   for (const AnfNodePtr &view : views) {

@@ -59,7 +59,7 @@ std::optional<Mask> AdditiveMask(const AnfNodePtr &tensor, double factor, const 
   const bool true_hides = std::isfinite(if_false) && Hides(if_true - if_false);
   const bool false_hides = std::isfinite(if_true) && Hides(if_false - if_true);
   if (!true_hides && !false_hides) return std::nullopt;
-  return Mask{*values, true_hides, score_shape, Bias{tensor, factor, score_shape}};
+  return Mask{*values, true_hides, score_shape, Bias{tensor, factor, score_shape}, std::nullopt};
 }
 
 Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_when, double value,
@@ -80,7 +80,7 @@ Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_wh
                    "another mask or a bias, or sets scores to -inf"};
   }
   TwoValued selector{condition, 0, 0, *condition_shape, {}};
-  walk->masks.push_back({selector, hidden_when, *shape, std::nullopt});
+  walk->masks.push_back({selector, hidden_when, *shape, std::nullopt, std::nullopt});
   return scores;
 }
 

@@ -115,7 +115,7 @@ def test_table_lines_up_at_any_width(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     path = "/home/someone/a very long way/to/the/models/of/a/project/attention.py:1234"
     message = "a sentence that goes on and on " * 5 + "a_word_of_the_message_" * 8
-    features = ("GQA 32/8", "BNSD bfloat16", "length 32768", "head size 128", "3 masks", "bias", "int8 cache")
+    features = ("GQA 32/8", "BNSD bfloat16", "length 32768", "head size 128", "mask: additive -> bool", "bias")
     refused = Site(False, "probabilities_used", message.strip(), path, "construct", features)
     fused = Site(True, "fused", "", "net.py:3", "construct", features)
     table = str(Report((refused, fused)))
@@ -130,10 +130,10 @@ def test_table_lines_up_at_any_width(columns, monkeypatch):
 
 
 def test_short_table_is_as_wide_as_its_texts():
-    site = Site(False, "score_op", "Tanh stands between", "net.py:3", "construct", ("mask",))
+    site = Site(False, "score_op", "Tanh stands between", "net.py:3", "construct", ("bias",))
     assert str(Report((site,))).splitlines() == [
         "site  where     status    features  reason",
-        "1     net.py:3  score_op  mask      Tanh stands between",
+        "1     net.py:3  score_op  bias      Tanh stands between",
         "0 of 1 fused",
     ]
 

@@ -16,7 +16,10 @@ from networks import Attention
 import ifa_fusion
 
 TENSOR = mind_ir_pb2.TensorProto
-TYPES = {TENSOR.FLOAT: "fp32", TENSOR.FLOAT16: "fp16", TENSOR.BFLOAT16: "bf16", TENSOR.BOOL: "bool"}
+TYPES = {
+    **{TENSOR.FLOAT: "fp32", TENSOR.FLOAT16: "fp16", TENSOR.BFLOAT16: "bf16"},
+    **{TENSOR.BOOL: "bool", TENSOR.INT32: "int32", TENSOR.INT64: "int64"},
+}
 #: dequant_scale1, quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
 #: block_table, kv_padding_size
 NOTHING_ELSE = [None] * 9

@@ -46,7 +46,7 @@ def test_layers_that_share_a_mask():
     layers = (net.Residual(Attention(adjust=net.add)) for _ in range(3))
     outcome = compare(net.StackSharingMask(*layers), *tensors(*draw().bnsd, ~hidden))
     outcome.assert_fused(3)
-    assert all("mask" in site.features for site in outcome.report.sites)
+    assert all("mask: additive -> bool" in site.features for site in outcome.report.sites)
     assert outcome.operators["LogicalNot"] <= 1
 
 
@@ -56,7 +56,7 @@ def test_layers_that_share_a_mask_and_scale_it_differently():
     layers = (net.Residual(Attention(adjust=net.ScaledAfter(net.add, factor))) for factor in (1.0, 1e-9))
     outcome = compare(net.StackSharingMask(*layers), *tensors(*draw().bnsd, ~hidden))
     outcome.assert_fused(2)
-    assert [site.features[4] for site in outcome.report.sites] == ["mask", "bias"]
+    assert [site.features[4] for site in outcome.report.sites] == ["mask: additive -> bool", "bias"]
 
 
 def test_layers_that_share_a_bias_and_scale_it_differently():
@@ -254,7 +254,7 @@ def test_masked_fp16():
     outcome = compare(Attention(adjust=adjust), *tensors(*operands.bnsd, hidden, dtype=ms.float16))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == ("mask: additive -> bool",)
 
 
 def test_biased_fp16():
@@ -319,7 +319,7 @@ def test_cache_written_before_it_is_read():
         steps.append([*tensors(*new.bnsd), Tensor(position, ms.int64)])
     sites = assert_same_steps(net.KvCache, steps)
     assert [site.reason for site in sites] == ["fused"]
-    assert "mask" in sites[0].features
+    assert "mask: selecting -> lengths" in sites[0].features
 
 
 @pytest.mark.parametrize("network", [net.ReadBeforeWrite, net.WriteBetween, net.WriteWhatWasAttended])

@@ -23,7 +23,7 @@ def test_new_axis_copies_nothing():
     outcome = compare(attention, *tensors(*operands.bnsd, hidden))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, None]))
-    assert outcome.features == ("GQA 6/2", "BNSD float32", "length 10", "head size 8", "mask")
+    assert outcome.features == ("GQA 6/2", "BNSD float32", "length 10", "head size 8", "mask: additive -> bool")
     assert outcome.other_operators <= {"Reshape"}
 
 

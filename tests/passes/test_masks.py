@@ -13,6 +13,10 @@ SCALE = 0.3
 NEGATIVES = [float("-inf"), -3.4e38, -65504.0, -1e4, -1e9]
 
 
+def kind_of(adjust):
+    return "selecting" if type(adjust).__name__.startswith("Select") else "additive"
+
+
 def run(adjust, *extra, batch=2, **stages):
     operands = draw(batch=batch)
     return operands, compare(Attention(adjust=adjust, **stages), *tensors(*operands.bnsd, *extra))
@@ -25,7 +29,7 @@ def test_values_that_hide(adjust, neg):
     operands, outcome = run(adjust(neg), ~hidden if adjust is net.AdditiveKeep else hidden, query=net.Times(SCALE))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE, hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == (f"mask: {kind_of(adjust(neg))} -> bool",)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_additive_masks(adjust, true_hides):
     operands, outcome = run(adjust(-1e4), hidden if true_hides else ~hidden, query=net.Times(SCALE))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE, hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == ("mask: additive -> bool",)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_selecting_masks(adjust, true_hides):
     operands, outcome = run(adjust(-1e9), hidden if true_hides else ~hidden, query=net.Times(SCALE))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE, hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == ("mask: selecting -> bool",)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_shapes_of_masks(adjust, shape):
     operands, outcome = run(adjust, hidden, query=net.Times(SCALE))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE, hidden=hidden.reshape(-1, 1, 10)))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == (f"mask: {kind_of(adjust)} -> bool",)
 
 
 def test_mask_of_integers():
@@ -98,7 +102,7 @@ def test_mask_of_integers():
     operands, outcome = run(net.AdditiveOfIntegers(-1e9), hidden.astype(np.int32))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == ("mask: additive -> bool",)
 
 
 @pytest.mark.parametrize("adjust", [net.Additive(-1e9), net.SelectMaskedFill(-1e9)])
@@ -107,7 +111,7 @@ def test_mask_before_the_scale(adjust):
     operands, outcome = run(net.Chain(adjust, net.Times(SCALE)), hidden)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE, hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == (f"mask: {kind_of(adjust)} -> bool",)
 
 
 def test_mask_that_the_scale_weakens_stays_a_bias():
@@ -132,12 +136,13 @@ def test_added_constant_that_does_not_hide_stays_a_bias(neg):
 @pytest.mark.parametrize("spelling", ["two masks", "select and additive"])
 def test_two_masks(spelling, query):
     first, second = draw_hidden(2, 1, 1, 10), draw_hidden(10, seed=5)
+    first_kind = "additive" if spelling == "two masks" else "selecting"
     adjust = net.TwoMasks(-1e9) if spelling == "two masks" else net.SelectAndAdditive(-1e9)
     stages = {} if query is net.same else {"query": query, "key": net.same}
     operands, outcome = run(adjust, first, second, **stages)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=(first | second)[:, :, 0]))
-    assert outcome.features[4:] == ("2 masks",)
+    assert sorted(outcome.features[4:]) == ["mask: additive -> bool", f"mask: {first_kind} -> bool"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,7 @@ def test_mask_and_bias(adjust):
     operands, outcome = run(adjust, hidden, bias)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask", "bias")
+    assert outcome.features[4:] == (f"mask: {kind_of(adjust)} -> bool", "bias")
 
 
 def test_mask_merged_with_a_bias():
