@@ -2,9 +2,11 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <string>
 
 #include "check.h"
 #include "problem.h"
+#include "processor.h"
 
 // Arguments choose groups, or leave out those with a minus before them; without any, all run.
 int main(int argc, char **argv) {
@@ -45,10 +47,14 @@ int main(int argc, char **argv) {
       group.run();
     }
   }
-  std::printf("instruction sets:");
-  for (const auto isa : UsableInstructionSets()) {
-    std::printf(" %s", ifa::cpu::InstructionSetName(isa));
+  const auto usable = UsableInstructionSets();
+  std::string tested;
+  for (const auto isa : ifa::cpu::kInstructionSets) {
+    const char *name = ifa::cpu::InstructionSetName(isa);
+    const bool is_usable = std::count(usable.begin(), usable.end(), isa) == 1;
+    tested += is_usable ? std::string(" ") + name : "";
+    Report(name, is_usable || !ProcessorHas(isa) ? "" : "the processor has it, but the core does not use it");
   }
-  std::printf("\n");
+  std::printf("instruction sets:%s\n", tested.c_str());
   return AllPassed() ? 0 : 1;
 }
