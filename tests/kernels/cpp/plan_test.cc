@@ -93,11 +93,32 @@ void EachBatchIsPlannedByItsOwnMask() {
   }
 }
 
+// A thread that loses its CPU keeps the task it is at. While that is an eighth of its share, the others
+// finish the rest and the call waits for little.
+void NoTaskIsMuchOfAThreadsShare() {
+  const DecodeAttentionArgs args = Args();
+  for (const int threads : {2, 4, 8}) {
+    SplitPlan plan;
+    plan.Build(args, threads);
+    int64_t largest = 0;
+    for (int64_t i = 0; i < plan.task_count(); ++i) {
+      const SplitTask task = plan.Task(i);
+      largest = std::max(largest, task.last - task.first);
+    }
+    const int64_t allowed = plan.position_count() / threads / 8;
+    Report("largest task for " + std::to_string(threads) + " threads",
+           largest <= allowed
+               ? ""
+               : std::to_string(largest) + " positions, not at most " + std::to_string(allowed));
+  }
+}
+
 }  // namespace
 
 void TestPlan() {
   EveryPositionBelongsToOneTask();
   EachBatchIsPlannedByItsOwnMask();
+  NoTaskIsMuchOfAThreadsShare();
 }
 
 }  // namespace ifa::cpu::test

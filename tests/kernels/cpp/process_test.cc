@@ -4,7 +4,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -34,16 +37,20 @@ std::string Run(Problem *problem, const std::vector<double> &reference, int thre
   return problem->Compare(reference);
 }
 
-// "" when a child of fork() gets the right result within 20 seconds.
-std::string RunInChild(Problem *problem, const std::vector<double> &reference) {
+// "" when `succeeds` says true in a child of fork() within 30 seconds.
+std::string InChild(const std::function<bool()> &succeeds) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(20);
-    _exit(Run(problem, reference, 3).empty() && Run(problem, reference, 2).empty() ? 0 : 1);
+    alarm(30);
+    _exit(succeeds() ? 0 : 1);
   }
   int status = 0;
   waitpid(child, &status, 0);
   return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "" : "the child failed or hung";
+}
+
+std::string RunInChild(Problem *problem, const std::vector<double> &reference) {
+  return InChild([&] { return Run(problem, reference, 3).empty() && Run(problem, reference, 2).empty(); });
 }
 
 void ForkBeforeAndAfterUse() {
@@ -93,15 +100,29 @@ void EveryParticipantComesOnce() {
 
 // A child that kept its parent's pool would wait for helpers that the fork left behind.
 void ChildHasHelpersOfItsOwn() {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(30);
-    _exit(Gather(3).empty() ? 0 : 1);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  Report("helpers of a child",
-         WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "" : "the child has no helpers or hung");
+  Report("helpers of a child", InChild([] { return Gather(3).empty(); }));
+}
+
+auto ThreadsOfProcess() {
+  namespace fs = std::filesystem;
+  return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
+}
+
+// In a child, which has no helpers yet.
+void SmallCallStartsNoThreads() {
+  ProblemSpec spec = LargeEnoughForThreads(1);
+  Problem large(spec);
+  spec.kv_length = 600;  // 300 KiB of K and V
+  Problem small(spec);
+  ExecutionOptions options;
+  options.threads = 4;
+  const std::string failure = InChild([&] {
+    DecodeAttention(small.Args(), options);
+    const auto after_small = ThreadsOfProcess();
+    DecodeAttention(large.Args(), options);
+    return after_small == 1 && ThreadsOfProcess() > 1;
+  });
+  Report("threads of a small call", failure);
 }
 
 void ForkWhileOthersCall() {
@@ -204,6 +225,7 @@ void TestProcess() {
   ForkBeforeAndAfterUse();
   EveryParticipantComesOnce();
   ChildHasHelpersOfItsOwn();
+  SmallCallStartsNoThreads();
   ForkWhileOthersCall();
   ConcurrentCallers();
   MemoryStaysOverTenThousandCalls();
