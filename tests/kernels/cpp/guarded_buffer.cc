@@ -29,7 +29,19 @@ GuardedBuffer &GuardedBuffer::operator=(GuardedBuffer &&other) noexcept {
   std::swap(mapping_, other.mapping_);
   std::swap(mapped_, other.mapped_);
   std::swap(data_, other.data_);
+  std::swap(writable_, other.writable_);
   return *this;
+}
+
+void GuardedBuffer::SetWritable(bool writable) {
+  if (mapping_ == nullptr || writable == writable_) {
+    return;
+  }
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  if (mprotect(mapping_ + page, mapped_ - 2 * page, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0) {
+    throw std::bad_alloc();
+  }
+  writable_ = writable;
 }
 
 GuardedBuffer::~GuardedBuffer() {

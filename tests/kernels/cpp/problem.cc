@@ -352,7 +352,18 @@ DecodeAttentionArgs Problem::Args() {
   args.max_blocks = max_blocks_;
   args.block_size = spec_.block_size;
   args.block_count = block_count_;
+  MakeInputsReadOnly();
   return args;
+}
+
+void Problem::MakeInputsReadOnly() {
+  for (Tensor *tensor : {&query_, &key_, &value_, &pse_, &antiquant_scale_, &antiquant_offset_, &quant_scale_,
+                         &quant_offset_}) {
+    tensor->MakeReadOnly();
+  }
+  for (GuardedBuffer *buffer : {&mask_, &lengths_, &starts_, &block_table_}) {
+    buffer->SetWritable(false);
+  }
 }
 
 std::vector<double> Problem::Reference() const {

@@ -67,13 +67,19 @@ class Problem {
   /// Of `tensor`: 0 for key, 1 for value. Heads and channels do not matter if the parameter is per tensor.
   void SetAntiquant(Parameter parameter, int64_t tensor, int64_t kv_head, int64_t channel, double x);
   void SetQuant(Parameter parameter, int64_t head, int64_t channel, double x);
-  uint8_t *mask() const { return reinterpret_cast<uint8_t *>(mask_.data()); }
-  int64_t *lengths() const { return reinterpret_cast<int64_t *>(lengths_.data()); }
-  int64_t *starts() const { return reinterpret_cast<int64_t *>(starts_.data()); }
-  int32_t *block_table() const { return reinterpret_cast<int32_t *>(block_table_.data()); }
+  /// To be written to before Args().
+  uint8_t *mask() { return Writable<uint8_t>(&mask_); }
+  int64_t *lengths() { return Writable<int64_t>(&lengths_); }
+  int64_t *starts() { return Writable<int64_t>(&starts_); }
+  int32_t *block_table() { return Writable<int32_t>(&block_table_); }
 
-  /// Arguments that point into this problem's memory; the output is filled with a number that no result
-  /// holds.
+  const uint8_t *mask() const { return reinterpret_cast<const uint8_t *>(mask_.data()); }
+  const int64_t *lengths() const { return reinterpret_cast<const int64_t *>(lengths_.data()); }
+  const int64_t *starts() const { return reinterpret_cast<const int64_t *>(starts_.data()); }
+  const int32_t *block_table() const { return reinterpret_cast<const int32_t *>(block_table_.data()); }
+
+  /// Arguments that point into this problem's memory. The output is filled with a number that no result
+  /// holds, the inputs become read-only.
   DecodeAttentionArgs Args();
 
   /// (B, N, D) in float64, from the elements as stored; of an int8 output before it is rounded.
@@ -90,6 +96,12 @@ class Problem {
   void RunAll(const std::string &name);
 
  private:
+  template <typename T>
+  static T *Writable(GuardedBuffer *buffer) {
+    buffer->SetWritable(true);
+    return reinterpret_cast<T *>(buffer->data());
+  }
+  void MakeInputsReadOnly();
   int64_t FirstShown(int64_t batch) const;  ///< the position; S if the mask hides all
   DataType CacheType() const;
   DataType OutputType() const;

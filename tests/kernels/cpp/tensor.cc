@@ -95,6 +95,7 @@ double Tensor::Get(int64_t index) const {
 }
 
 void Tensor::Set(int64_t index, double x) {
+  memory_.SetWritable(true);
   FromDouble(dtype_, x, memory_.data() + index * ElementSize(dtype_));
 }
 

@@ -18,6 +18,8 @@ class Tensor {
   double Get(int64_t index) const;
   /// Rounds half to even; to int8, `x` is a whole number of which the low byte is kept.
   void Set(int64_t index, double x);
+  /// Until the next Set(), whoever writes to it ends the process.
+  void MakeReadOnly() { memory_.SetWritable(false); }
 
  private:
   DataType dtype_ = DataType::kFloat32;
