@@ -125,10 +125,11 @@ int64_t DrawTensors(const Sizes &sizes, OperatorCall *call, FuzzedDataProvider *
   const OperandType cache = data->ConsumeBool() ? OperandType::kInt8 : type;
   call->query = OperandOf(type, bsh ? Shape{batch, 1, heads * size} : Shape{batch, heads, 1, size});
   int64_t outer = batch;
-  int64_t positions = between(1, 100);
+  const bool for_threads = between(0, 15) == 15;  // enough to be shared by several, with some luck
+  int64_t positions = for_threads ? between(1000, 2000) : between(1, 100);
   int64_t length = positions;
   if (paged) {
-    const int64_t blocks = between(1, 3);  // of a sequence
+    const int64_t blocks = for_threads ? between(40, 60) : between(1, 3);  // of a sequence
     outer = between(1, 9);
     positions = cache == OperandType::kInt8 ? 32 * between(1, 2) : 16 * between(1, 3);
     length = blocks * positions;

@@ -108,7 +108,18 @@ void CallMemory::DrawIntegers(FuzzedDataProvider *data) {
   draw(call_.kv_padding_size, padding_, -1, capacity_);
 }
 
+void CallMemory::MakeInputsReadOnly() {
+  for (Tensor *tensor : {&query_, &key_, &value_, &pse_, &quant_scale_, &quant_offset_, &antiquant_scale_,
+                         &antiquant_offset_}) {
+    tensor->MakeReadOnly();
+  }
+  for (GuardedBuffer *buffer : {&mask_, &lengths_, &table_, &padding_}) {
+    buffer->SetWritable(false);
+  }
+}
+
 void CallMemory::Run(DecodeAttentionArgs args, const ExecutionOptions &options) {
+  MakeInputsReadOnly();
   args.query = query_.data();
   args.key = key_.data();
   args.value = value_.data();

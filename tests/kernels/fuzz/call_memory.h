@@ -30,6 +30,7 @@ class CallMemory {
  private:
   void FillNumbers(uint32_t seed);
   void DrawIntegers(FuzzedDataProvider *data);
+  void MakeInputsReadOnly();
   int64_t LengthOf(int64_t batch) const;
   int64_t FirstOf(int64_t batch) const;
   int64_t RowOf(int64_t batch, int64_t kv_head, int64_t position) const;

@@ -76,6 +76,7 @@ void RunOne(FuzzedDataProvider *data) {
     const InstructionSet isa = usable[data->ConsumeIntegralInRange<size_t>(0, usable.size() - 1)];
     ExecutionOptions options;
     options.isa = &isa;
+    options.threads = data->ConsumeIntegralInRange(1, 4);
     CallMemory memory(call, data);
     try {
       memory.Run(args, options);
