@@ -10,6 +10,7 @@
 #include "passes/options.h"
 #include "passes/prefix_mask.h"
 #include "passes/report.h"
+#include "passes/score_terms.h"
 #include "passes/softmax.h"
 #include "passes/subgraph.h"
 #include "passes/target.h"
@@ -82,7 +83,10 @@ std::variant<AnfNodePtr, Refusal> Rewrite(const Match &match, Run *run) {
 bool TrySite(const CNodePtr &softmax, Run *run) {
   auto match = MatchAttention(softmax, run->strict);
   if (!match) return false;
-  if (!match->refusal) FindPrefixes(&match->site, &run->order);
+  if (!match->refusal) {
+    FindPrefixes(&match->site, &run->order);
+    KeepAsBiases(&match->site);
+  }
   SiteReport report = ReportOf(softmax, run);
   if (!match->refusal) report.features = FeaturesOf(match->site);
   Subgraph before = run->recorder.Before(*match);

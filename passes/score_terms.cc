@@ -17,28 +17,33 @@ using mindspore::TypeId;
 
 using Built = std::variant<AnfNodePtr, Refusal>;
 
-/// The tensor, or one above its views, in the shape (1|B, 1|N, 1, S); null when that works for none.
+/// The tensor, or one above its views, in the shape (1|B, 1|N, 1, S); nothing when that works for none.
 /// @param moves what stands between the tensor and the scores.
-AnfNodePtr SeparatedRows(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &tensor,
-                         std::vector<Move> moves) {
-  const auto rows = Separated(tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
+std::optional<SeparatedTensor> RowsOf(const AttentionSite &site, const AnfNodePtr &tensor,
+                                      std::vector<Move> moves) {
+  return Separated(tensor, std::move(moves), [&site](const View &view, const Shape &shape) {
     const auto separated = ShapeByRowAndPosition(site, view, shape);
     return separated && separated->back() == site.kv_length ? separated : std::nullopt;
   });
-  return rows ? builder.Reshape(rows->tensor, rows->shape) : nullptr;
+}
+
+/// The condition of a mask that is the same for all heads, (1|B, 1, 1, S).
+std::variant<SeparatedTensor, Refusal> MaskRowsOf(const AttentionSite &site, const Mask &mask) {
+  const AnfNodePtr &condition = mask.selector.condition;
+  const auto rows = RowsOf(site, condition, MovesOf(mask));
+  if (rows && rows->shape[1] == 1) return *rows;
+  if (!rows && Size(mask.score_shape) == kDynamic) return UnknownSizes("a mask", condition);
+  return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position",
+                 condition};
 }
 
 /// True where positions are hidden, (1|B, 1, 1, S).
 Built BuildMask(const GraphBuilder &builder, const AttentionSite &site, const Mask &mask) {
-  const AnfNodePtr hidden = SeparatedRows(builder, site, mask.selector.condition, MovesOf(mask));
-  if (hidden == nullptr && Size(mask.score_shape) == kDynamic)
-    return UnknownSizes("a mask", mask.selector.condition);
-  if (hidden == nullptr || (*ShapeOf(hidden))[1] != 1) {
-    return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position",
-                   mask.selector.condition};
-  }
-  if (mask.hidden_when) return hidden;
-  return builder.Call("LogicalNot", {hidden}, mindspore::kNumberTypeBool, *ShapeOf(hidden));
+  const auto rows = MaskRowsOf(site, mask);
+  if (const auto *refusal = std::get_if<Refusal>(&rows)) return *refusal;
+  const auto &[condition, shape] = std::get<SeparatedTensor>(rows);
+  const AnfNodePtr hidden = builder.Reshape(condition, shape);
+  return mask.hidden_when ? hidden : builder.Call("LogicalNot", {hidden}, mindspore::kNumberTypeBool, shape);
 }
 
 /// The bias, scaled, in its own type or fp32: (1|B, 1|N, 1, S).
@@ -50,12 +55,11 @@ Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bi
                    "masked (strict=True)",
                    bias.tensor};
   }
-  AnfNodePtr tensor = SeparatedRows(builder, site, bias.tensor, {Broadcast(bias.score_shape)});
-  if (tensor == nullptr) {
-    const Shape result{site.batch, site.query_heads(), 1, site.kv_length};
-    if (Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias", bias.tensor);
-    tensor = builder.Reshape(builder.BroadcastTo(bias.tensor, bias.score_shape), result);
-  }
+  const auto rows = RowsOf(site, bias.tensor, {Broadcast(bias.score_shape)});
+  if (!rows && Size(bias.score_shape) == kDynamic) return UnknownSizes("a bias", bias.tensor);
+  const Shape all{site.batch, site.query_heads(), 1, site.kv_length};
+  const AnfNodePtr tensor = rows ? builder.Reshape(rows->tensor, rows->shape)
+                                 : builder.Reshape(builder.BroadcastTo(bias.tensor, bias.score_shape), all);
   return builder.Scale(builder.Widened(tensor), bias.factor);
 }
 
@@ -91,9 +95,7 @@ Built Shared(SharedTensors *shared, const AttentionSite &site, const AnfNodePtr 
   return built;
 }
 
-/// @param biases gets the additive masks that the operator's mask can't express: as biases they can stay.
-Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared,
-                 std::vector<Bias> *biases) {
+Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared) {
   AnfNodePtr hidden;
   for (const Mask &mask : site.masks) {
     if (mask.prefix) continue;
@@ -101,21 +103,15 @@ Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedT
     const AnfNodePtr from = views.empty() ? mask.selector.condition : AnfNodePtr(views.back());
     const Built built = Shared(shared, site, from, mask.hidden_when ? "mask" : "inverted mask",
                                [&] { return BuildMask(builder, site, mask); });
-    if (const auto *node = std::get_if<AnfNodePtr>(&built)) {
-      hidden = Joined(builder, "LogicalOr", hidden, *node);
-    } else if (mask.additive) {
-      biases->push_back(*mask.additive);
-    } else {
-      return built;
-    }
+    if (std::holds_alternative<Refusal>(built)) return built;
+    hidden = Joined(builder, "LogicalOr", hidden, std::get<AnfNodePtr>(built));
   }
   return hidden == nullptr ? Built(builder.None()) : Widened(builder, hidden, site.batch, 1);
 }
 
-Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared,
-                  const std::vector<Bias> &biases) {
+Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared) {
   AnfNodePtr sum;
-  for (const Bias &bias : biases) {
+  for (const Bias &bias : site.biases) {
     std::ostringstream what;
     what << "bias * " << std::hexfloat << bias.factor;
     const Built built = Shared(shared, site, bias.tensor, what.str(), [&]() -> Built {
@@ -133,6 +129,15 @@ Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, Shared
 }
 
 }  // namespace
+
+void KeepAsBiases(AttentionSite *site) {
+  const auto keep = [site](const Mask &mask) {
+    return !mask.additive || mask.prefix || std::holds_alternative<SeparatedTensor>(MaskRowsOf(*site, mask));
+  };
+  const auto kept = std::stable_partition(site->masks.begin(), site->masks.end(), keep);
+  for (auto mask = kept; mask != site->masks.end(); ++mask) site->biases.push_back(*mask->additive);
+  site->masks.erase(kept, site->masks.end());
+}
 
 std::vector<Move> MovesOf(const Mask &mask) {
   std::vector<Move> moves{Broadcast(mask.selector.shape)};
@@ -167,10 +172,9 @@ Refusal UnknownSizes(const std::string &what, const AnfNodePtr &tensor) {
 
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
                                                   SharedTensors *shared) {
-  std::vector<Bias> biases = site.biases;
-  const Built mask = BuildMasks(builder, site, shared, &biases);
+  const Built mask = BuildMasks(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&mask)) return *refusal;
-  const Built bias = BuildBiases(builder, site, shared, biases);
+  const Built bias = BuildBiases(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&bias)) return *refusal;
   return ScoreTerms{std::get<AnfNodePtr>(mask), std::get<AnfNodePtr>(bias)};
 }

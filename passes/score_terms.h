@@ -22,6 +22,9 @@ struct ScoreTerms {
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
                                                   SharedTensors *shared);
 
+/// Turns the added masks that the operator's mask can't express, those that differ by head, into biases.
+void KeepAsBiases(AttentionSite *site);
+
 /// What stands between a mask's condition and the scores.
 std::vector<Move> MovesOf(const Mask &mask);
 

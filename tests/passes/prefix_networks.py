@@ -248,13 +248,13 @@ def by_position(scores, numbers):
 
 
 def by_head(scores, numbers):
-    """Numbers (N,)."""
-    return slots < numbers.reshape(6, 1, 1)
+    """Numbers (N,), of 10 heads."""
+    return slots < numbers.reshape(10, 1, 1)
 
 
 def over_heads(scores, lengths):
-    """The first heads of a sequence, in all positions."""
-    return ops.broadcast_to(ops.arange(6).reshape(6, 1, 1) < lengths.reshape(2, 1, 1, 1), (2, 6, 1, 10))
+    """The first of 10 heads of a sequence, in all positions."""
+    return ops.broadcast_to(ops.arange(10).reshape(10, 1, 1) < lengths.reshape(2, 1, 1, 1), scores.shape)
 
 
 def by_halves(scores, lengths):
@@ -263,7 +263,11 @@ def by_halves(scores, lengths):
 
 
 def by_fp16(scores, lengths):
-    return ops.arange(10).astype(ms.float16) < lengths.astype(ms.float16).reshape(2, 1, 1, 1)
+    return ops.arange(10).astype(ms.float32) < lengths.astype(ms.float16).reshape(2, 1, 1, 1)
+
+
+def by_long_fp32(scores, lengths):
+    return ops.arange(2**24 + 2).astype(ms.float32) < lengths.astype(ms.float32)
 
 
 # Larger graphs.
@@ -291,11 +295,27 @@ class CountedByKeys(nn.Cell):
         return self.attention(q, k, v, ops.arange(k.shape[2]) < lengths.reshape(-1, 1, 1, 1))
 
 
-class CountedByAnother(CountedByKeys):
-    """By the length of something that could be 1, and then broadcasts."""
+class CountedOtherwise(CountedByKeys):
+    """By the length of something that could be 1, and then broadcasts; not from 0; not one by one."""
+
+    def __init__(self, attention, counted):
+        super().__init__(attention)
+        self.counted = counted
 
     def construct(self, q, k, v, lengths, other):
-        return self.attention(q, k, v, ops.arange(other.shape[0]) < lengths.reshape(-1, 1, 1, 1))
+        return self.attention(q, k, v, self.counted(k, other) < lengths.reshape(-1, 1, 1, 1))
+
+
+def counted_by_another(k, other):
+    return ops.arange(other.shape[0])
+
+
+def counted_from_one(k, other):
+    return ops.arange(1, k.shape[2])
+
+
+def counted_by_two(k, other):
+    return ops.arange(0, k.shape[2], 2)
 
 
 class Layers(nn.Cell):

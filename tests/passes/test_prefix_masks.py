@@ -254,12 +254,12 @@ def test_unknown_sizes(unknown):
     assert not COMPARISONS & set(operators_of(network))
 
 
-def test_positions_counted_by_something_else():
-    """If that is 1, all positions are compared with 0."""
-    network = prefix.CountedByAnother(Attention(adjust=net.SelectKeep(-1e9)))
-    unknown = Tensor(shape=(2, 2, None, 8), dtype=ms.float32)
+@pytest.mark.parametrize("counted", [prefix.counted_by_another, prefix.counted_from_one, prefix.counted_by_two])
+def test_positions_counted_otherwise(counted):
+    network = prefix.CountedOtherwise(Attention(adjust=net.SelectKeep(-1e9)), counted)
+    cache = Tensor(shape=(2, 2, None, 8), dtype=ms.float32)
     query, numbers = Tensor(shape=(2, 6, 1, 8), dtype=ms.float32), Tensor(shape=(2,), dtype=ms.int32)
-    network.set_inputs(query, unknown, unknown, numbers, Tensor(shape=(None,), dtype=ms.float32))
+    network.set_inputs(query, cache, cache, numbers, Tensor(shape=(None,), dtype=ms.float32))
     inputs = tensors(*draw().bnsd, np.array([4, 1], np.int32), np.zeros(1))
     (site,) = ifa_fusion.explain(network, *inputs).sites
     assert site.features[4:] == ("mask: selecting -> bool",)
@@ -304,8 +304,6 @@ def test_lengths_that_are_written_later():
         (prefix.repeated_positions, LENGTHS),
         *((near, LENGTHS - 1) for near in (prefix.window, prefix.equal)),
         (prefix.by_position, np.array([9, 0, 9, 0, 9, 0, 9, 0, 9, 0])),
-        (prefix.by_head, np.arange(1, 7)),
-        (prefix.over_heads, np.array([4, 6])),
         (prefix.by_halves, np.array([3.5, 9.5])),
         (prefix.by_fp16, LENGTHS),
     ],
@@ -314,7 +312,24 @@ def test_lengths_that_are_written_later():
 def test_other_masks_stay_masks(condition, numbers):
     _, outcome = run(AddedUnless(condition, -1e4), numbers)
     outcome.assert_fused()
-    assert not any("lengths" in feature for feature in outcome.features)
+    assert outcome.features[4:] == ("mask: additive -> bool",)
+
+
+@pytest.mark.parametrize("condition", [prefix.by_head, prefix.over_heads])
+def test_masks_that_differ_by_head_stay_biases(condition):
+    inputs = tensors(*draw(heads=10, kv_heads=10).bnsd, np.arange(1, 11) if condition is prefix.by_head else LENGTHS)
+    outcome = compare(Attention(key=net.same, adjust=AddedUnless(condition, -1e4)), *inputs)
+    outcome.assert_fused()
+    assert outcome.features[4:] == ("bias",)
+
+
+def test_positions_that_fp32_does_not_tell_apart():
+    """2**24 + 1 becomes 2**24."""
+    cache = Tensor(np.zeros((1, 1, 2**24 + 2, 1), np.float16))
+    inputs = (Tensor(np.zeros((1, 1, 1, 1), np.float16)), cache, cache, Tensor([2**24 + 1], ms.int32))
+    adjust = ShownWhere(prefix.by_long_fp32, -1e4)
+    (site,) = ifa_fusion.explain(Attention(key=net.same, adjust=adjust), *inputs).sites
+    assert site.features[4:] == ("mask: selecting -> bool",)
 
 
 def test_lengths_on_ascend():
