@@ -118,6 +118,8 @@ struct AttentionSite {
   mindspore::AnfNodePtr query;
   mindspore::AnfNodePtr key;
   mindspore::AnfNodePtr value;
+  bool key_transposed = false;          ///< whether its channels lie before its positions
+  bool value_transposed = false;        ///< the same
   Dequantisation key_dequantisation;    ///< of an int8 cache
   Dequantisation value_dequantisation;  ///< the same
   std::vector<mindspore::AnfNodePtr>

@@ -52,6 +52,8 @@ std::vector<std::string> FeaturesOf(const AttentionSite &site) {
   if (site.output) features.emplace_back("int8 output");
   for (const Mask &mask : site.masks) features.push_back(MaskText(mask));
   if (!site.biases.empty()) features.emplace_back("bias");
+  if (site.key_transposed) features.emplace_back("key transposed");
+  if (site.value_transposed) features.emplace_back("value transposed");
   return features;
 }
 

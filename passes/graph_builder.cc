@@ -88,6 +88,14 @@ AnfNodePtr GraphBuilder::Reshape(const AnfNodePtr &tensor, const Shape &shape) c
   return Cast(Call("Reshape", {wide, Integers(shape)}, TypeOf(wide), shape), TypeOf(tensor));
 }
 
+AnfNodePtr GraphBuilder::Transpose(const AnfNodePtr &tensor, const Shape &permutation) const {
+  const AnfNodePtr wide = Widened(tensor);
+  const Shape from = *ShapeOf(tensor);
+  Shape shape;
+  for (const int64_t axis : permutation) shape.push_back(from[static_cast<size_t>(axis)]);
+  return Cast(Call("Transpose", {wide, Integers(permutation)}, TypeOf(wide), shape), TypeOf(tensor));
+}
+
 AnfNodePtr GraphBuilder::BroadcastTo(const AnfNodePtr &tensor, const Shape &shape) const {
   if (ShapeOf(tensor) == shape) return tensor;
   const AnfNodePtr wide = Widened(tensor);

@@ -33,6 +33,8 @@ class GraphBuilder {
   // The following return the tensor itself where there is nothing to do, and keep its type where they do not
   // change it.
   mindspore::AnfNodePtr Reshape(const mindspore::AnfNodePtr &tensor, const Shape &shape) const;
+  /// @param permutation axis i of the result is axis permutation[i], counted from 0.
+  mindspore::AnfNodePtr Transpose(const mindspore::AnfNodePtr &tensor, const Shape &permutation) const;
   mindspore::AnfNodePtr BroadcastTo(const mindspore::AnfNodePtr &tensor, const Shape &shape) const;
   mindspore::AnfNodePtr Cast(const mindspore::AnfNodePtr &tensor, mindspore::TypeId type) const;
   /// The same, and values below what the type holds become its lowest number, not -inf.

@@ -1,6 +1,7 @@
 #include "passes/lowering.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "passes/antiquantisation.h"
@@ -32,12 +33,25 @@ OperatorShapes ShapesOf(const AttentionSite &site) {
           {outer, positions, site.kv_heads * site.head_size}};
 }
 
+/// Of a key or value, before it is transposed where that is needed.
+Shape StoredShape(Shape shape, bool transposed) {
+  if (transposed) std::swap(shape[2], shape[3]);
+  return shape;
+}
+
+/// The list of one tensor that the operator takes for keys and values.
+AnfNodePtr BuildCache(const GraphBuilder &builder, const AnfNodePtr &source, bool transposed,
+                      const Shape &shape) {
+  const AnfNodePtr stored = builder.Reshape(source, StoredShape(shape, transposed));
+  return builder.TupleOf({transposed ? builder.Transpose(stored, {0, 1, 3, 2}) : stored});
+}
+
 AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
                         const BlockTable &blocks, const AnfNodePtr &lengths) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
-  const AnfNodePtr key = builder.TupleOf({builder.Reshape(site.key, shapes.key_value)});
-  const AnfNodePtr value = builder.TupleOf({builder.Reshape(site.value, shapes.key_value)});
+  const AnfNodePtr key = BuildCache(builder, site.key, site.key_transposed, shapes.key_value);
+  const AnfNodePtr value = BuildCache(builder, site.value, site.value_transposed, shapes.key_value);
   const Antiquantisation antiquantisation = BuildAntiquantisation(builder, site);
   const OutputScale output = BuildOutputScale(builder, site);
   const AnfNodePtr none = builder.None();
@@ -78,8 +92,10 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   const OperatorShapes shapes = ShapesOf(site);
   const Shape result_shape = *ShapeOf(site.result());
   if (!CanReshape(site.query, shapes.query)) return UnknownSizes("the query", site.query);
-  if (!CanReshape(site.key, shapes.key_value)) return UnknownSizes("the key", site.key);
-  if (!CanReshape(site.value, shapes.key_value)) return UnknownSizes("the value", site.value);
+  const Shape stored_key = StoredShape(shapes.key_value, site.key_transposed);
+  const Shape stored_value = StoredShape(shapes.key_value, site.value_transposed);
+  if (!CanReshape(site.key, stored_key)) return UnknownSizes("the key", site.key);
+  if (!CanReshape(site.value, stored_value)) return UnknownSizes("the value", site.value);
   if (result_shape != shapes.query && std::count(result_shape.begin(), result_shape.end(), kDynamic) > 1) {
     return UnknownSizes("the result", site.result());
   }

@@ -74,6 +74,7 @@ struct KvCandidate {
   const Source *source;
   AnfNodePtr node;  ///< the source, or the blocks that it is gathered from
   KvShape shape;
+  bool transposed = false;  ///< channels lie before positions
 };
 
 Roles QueryRoles(const View &view, bool transposed) {
@@ -99,7 +100,8 @@ std::optional<RowSplit> SplitRows(const Axis &rows) {
   return i == rows.size() && split.group != kDynamic ? std::optional<RowSplit>(split) : std::nullopt;
 }
 
-/// All ways in which the operator can read the source as it lies in memory.
+/// All ways in which the operator can read the source as it lies in memory, or transposed; the best comes
+/// last.
 std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &matmul, bool positions_last) {
   const Roles roles = KvRoles(source.view, matmul, positions_last);
   const auto shape = ShapeOf(source.node);
@@ -109,12 +111,17 @@ std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &m
   const CacheUse use{matmul, positions_last, Size(rows->batch), Size(rows->heads), rows->group};
   if (IsInt8(source.node) && !CanFold({source.scale, source.terms}, use)) return candidates;
   const KvAxes axes{rows->batch, rows->heads, roles.positions, roles.channels};
-  const auto add = [&](const AnfNodePtr &node, KvLayout layout, const std::optional<Paging> &paging) {
+  const auto add = [&](const AnfNodePtr &node, KvLayout layout, const std::optional<Paging> &paging,
+                       bool transposed = false) {
     candidates.push_back(
         {&source,
          node,
-         {layout, use.batch, use.kv_heads, use.group, Size(axes.positions), Size(axes.channels), paging}});
+         {layout, use.batch, use.kv_heads, use.group, Size(axes.positions), Size(axes.channels), paging},
+         transposed});
   };
+  if (IsSourceInOrder(Concatenated({axes.batch, axes.heads, axes.channels, axes.positions}), *shape)) {
+    add(source.node, KvLayout::kBnsd, std::nullopt, true);
+  }
   constexpr KvLayout kLayouts[] = {KvLayout::kBsh, KvLayout::kBnsd};
   for (const KvLayout layout : kLayouts) {
     if (IsSourceInOrder(InMemory(axes, layout), *shape)) add(source.node, layout, std::nullopt);
@@ -266,6 +273,8 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   site->query = choice.query->node;
   site->key = choice.key->node;
   site->value = choice.value->node;
+  site->key_transposed = choice.key->transposed;
+  site->value_transposed = choice.value->transposed;
   site->type = choice.type;
   site->scale *= choice.query->scale * choice.key->source->scale;
   site->key_dequantisation.terms = choice.key->source->terms;

@@ -166,8 +166,6 @@ class Draw:
         wrong = {self.key_repeat, self.value_repeat} & {*WRONG_REPEATS}
         if wrong and self.kv_heads > 1 and self.group > 1:
             found.add("head_order")
-        if self.key_layout == "BNDS" and self.length > 1:
-            found.add("kv_layout")
         # Rows of a group that come from the heads' own axis could be positions of the single KV head.
         proved = self.query_layout in ("BSH", "view") and self.query_scale != "tensor"
         if self.form == "grouped" and self.kv_heads == 1 and self.group > 1 and not proved:

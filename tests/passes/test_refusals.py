@@ -204,24 +204,6 @@ def test_one_query_for_several_sequences():
     outcome.assert_refused("matmul_shape")
 
 
-def test_key_kept_transposed():
-    """(B, N, D, S): the operator can't read it as it lies."""
-    operands = draw(kv_heads=6)
-    key = operands.key.transpose(0, 1, 3, 2)
-    attention = Attention(key=net.same, scores=net.scores_of_transposed_cache)
-    outcome = compare(attention, *tensors(operands.bnsd[0], key, operands.value))
-    outcome.assert_refused("kv_layout", location=line_of(net.softmax, SOFTMAX_LINE))
-
-
-def test_key_kept_transposed_with_length_of_the_head_size():
-    """The sizes alone would not show it."""
-    operands = draw(kv_heads=6, length=8)
-    key = operands.key.transpose(0, 1, 3, 2)
-    attention = Attention(key=net.same, scores=net.scores_of_transposed_cache)
-    outcome = compare(attention, *tensors(operands.bnsd[0], key, operands.value))
-    outcome.assert_refused("kv_layout")
-
-
 def test_key_before_heads_are_split_is_not_taken_for_positions_before_heads():
     """(B, kvN, S, D) reshaped as if it were (B, S, kvN, D): positions and heads are mixed."""
     operands = draw()
