@@ -111,8 +111,7 @@ AnfNodePtr GraphBuilder::CastFinite(const AnfNodePtr &tensor, TypeId type) const
   const TypeId from = TypeOf(tensor);
   const bool narrows = from == mindspore::kNumberTypeFloat32 && type != from;
   if (!narrows) return Cast(tensor, type);
-  // Lowest numbers of IEEE binary16 and of bfloat16.
-  const float lowest = type == mindspore::kNumberTypeFloat16 ? -65504.0F : -3.3895314e38F;
+  const auto lowest = static_cast<float>(LowestOf(type));
   const auto bound = Constant(mindspore::tensor::from_scalar(lowest, mindspore::kFloat32));
   return Cast(Call("Maximum", {tensor, bound}, from, *ShapeOf(tensor)), type);
 }

@@ -1,12 +1,14 @@
 #include "passes/ir.h"
 
 #include <algorithm>
+#include <cmath>
 #include <regex>
 
 #include "mindspore/core/include/abstract/abstract_value.h"
 #include "mindspore/core/include/ir/scalar.h"
 #include "mindspore/core/include/ir/tensor.h"
 #include "mindspore/core/include/utils/trace_base.h"
+#include "passes/computed_number.h"
 
 namespace ifa::passes {
 
@@ -162,12 +164,19 @@ bool IsFloat(TypeId type) {
          type == mindspore::kNumberTypeFloat32;
 }
 
+double LowestOf(TypeId type) {
+  if (type == mindspore::kNumberTypeFloat16) return -65504;
+  const double beyond = std::ldexp(1.0, 128);  // of fp32 and bf16, which have 24 and 8 significant bits
+  return std::ldexp(1.0, type == mindspore::kNumberTypeFloat32 ? 128 - 24 : 128 - 8) - beyond;
+}
+
 bool IsInt8(const AnfNodePtr &node) { return TypeOf(node) == mindspore::kNumberTypeInt8; }
 
 TypeId Wider(TypeId a, TypeId b) { return a == b ? a : mindspore::kNumberTypeFloat32; }
 
 std::optional<double> NumberOf(const AnfNodePtr &node) {
   if (IsOp(node, "Cast") || IsOp(node, "ScalarToTensor")) return NumberOf(Operand(node, 0));
+  if (const auto number = ComputedNumber(node)) return number;
   return NumberIn(ConstantOf(node));
 }
 
@@ -186,6 +195,8 @@ bool CountsFromZero(const AnfNodePtr &node) {
       return false;
   }
 }
+
+bool IsNone(const AnfNodePtr &node) { return mindspore::IsValueNode<mindspore::None>(node); }
 
 std::optional<bool> FlagOf(const AnfNodePtr &node) {
   const ValuePtr value = ConstantOf(node);

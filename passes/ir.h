@@ -29,6 +29,8 @@ std::optional<Shape> ShapeOf(const mindspore::AnfNodePtr &node);
 /// The element type of a tensor; kTypeUnknown for a node that is no tensor.
 mindspore::TypeId TypeOf(const mindspore::AnfNodePtr &node);
 bool IsFloat(mindspore::TypeId type);
+/// The lowest finite number of a floating-point type.
+double LowestOf(mindspore::TypeId type);
 bool IsInt8(const mindspore::AnfNodePtr &node);
 /// A type that holds all numbers of both: one of them if they are the same, else fp32.
 mindspore::TypeId Wider(mindspore::TypeId a, mindspore::TypeId b);
@@ -38,6 +40,8 @@ std::optional<double> NumberOf(const mindspore::AnfNodePtr &node);
 /// Whether the node is a constant tensor of 0, 1, 2, ... in the order in which it lies in memory, of int32,
 /// int64 or fp32.
 bool CountsFromZero(const mindspore::AnfNodePtr &node);
+/// Whether the node is Python's None.
+bool IsNone(const mindspore::AnfNodePtr &node);
 /// A bool known at compile time.
 std::optional<bool> FlagOf(const mindspore::AnfNodePtr &node);
 /// A tuple of integers, or a single one, known at compile time.

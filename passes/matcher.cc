@@ -49,7 +49,8 @@ WalkEnd WalkToScoreMatMul(const Softmax &softmax, Walk *walk) {
       return {nullptr, {"scores_used", "the attention scores are used by more than the softmax", node}, {}};
     }
     if (MatMulOf(node)) return {node->cast<CNodePtr>(), {}, {}};
-    Outcome outcome = TakeAny({TakeCast, TakeScale, TakeBias, TakeSelect, TakeRowReshape}, node, walk);
+    Outcome outcome =
+        TakeAny({TakeCast, TakeScale, TakeBias, TakeSelect, TakeLowerBound, TakeRowReshape}, node, walk);
     if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(node, *refusal), {}};
     if (std::holds_alternative<NotMine>(outcome)) {
       const std::string op = OpName(node).empty() ? "something that is no operator" : OpName(node);

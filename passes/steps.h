@@ -49,6 +49,9 @@ Outcome TakeBias(const mindspore::AnfNodePtr &node, Walk *walk);
 /// Scores replaced by a large negative number where a condition holds.
 Outcome TakeSelect(const mindspore::AnfNodePtr &node, Walk *walk);
 
+/// Scores of -inf raised to the lowest number of their type, which changes no other.
+Outcome TakeLowerBound(const mindspore::AnfNodePtr &node, Walk *walk);
+
 using Step = Outcome (*)(const mindspore::AnfNodePtr &node, Walk *walk);
 
 /// The operations that only move elements: Reshape, Transpose, ExpandDims, Squeeze, BroadcastTo, Tile and

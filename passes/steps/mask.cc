@@ -36,7 +36,7 @@ bool LeadsToMatMul(const AnfNodePtr &node) {
     } else if (op == "MaskedFill" || op == "MaskedFillScalar" || IsView(open[i])) {
       open.push_back(Operand(open[i], 0));
     } else {
-      for (const Step step : {TakeCast, TakeScale}) {
+      for (const Step step : {TakeCast, TakeScale, TakeLowerBound}) {
         const Outcome outcome = step(open[i], &ignored);
         if (const auto *next = std::get_if<AnfNodePtr>(&outcome)) open.push_back(*next);
       }

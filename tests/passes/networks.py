@@ -403,6 +403,46 @@ class BiasPlusMask(Additive):
         return scores + (bias + ops.where(condition, self.neg, 0.0))
 
 
+class SlidingWindow(Additive):
+    """Four positions up to the new one."""
+
+    def construct(self, scores, position):
+        steps = ops.arange(10).reshape(1, 1, 1, 10)
+        hidden = ops.logical_or(steps > position, steps <= position - 4)
+        return scores + ops.where(hidden, self.neg, 0.0)
+
+
+class AdditiveWithHeads(Additive):
+    """From (B, 1, S)."""
+
+    def mask(self, condition):
+        return ops.expand_dims(ops.where(condition, self.neg, 0.0), 1)
+
+
+class AdditiveSliced(Additive):
+    """From a mask that is longer than the cache."""
+
+    def mask(self, condition):
+        return ops.where(condition, self.neg, 0.0)[:, :, :, :10]
+
+
+class AdditiveScattered(Additive):
+    """Written, sequence by sequence, into zeros."""
+
+    def mask(self, condition):
+        rows = ops.where(condition, self.neg, 0.0)[:, :, :, :10]
+        return ops.tensor_scatter_update(ops.zeros_like(rows), Tensor([[0], [1]], ms.int64), rows)
+
+
+class Plus(nn.Cell):
+    def __init__(self, tensor):
+        super().__init__()
+        self.tensor = tensor
+
+    def construct(self, scores):
+        return scores + self.tensor
+
+
 class SelectThenBias(Additive):
     def construct(self, scores, condition, bias):
         return ops.masked_fill(scores, condition, self.neg) + bias
@@ -465,6 +505,23 @@ class TwoSelects(nn.Cell):
 
     def construct(self, scores, first, second):
         return ops.masked_fill(ops.masked_fill(scores, first, self.inner), second, self.outer)
+
+
+class Bounded(nn.Cell):
+    """Scores raised to a number, and lowered to another where there is one."""
+
+    def __init__(self, lowest, highest=None):
+        super().__init__()
+        self.lowest = lowest
+        self.highest = highest
+
+    def construct(self, scores):
+        return ops.clamp(scores, self.lowest, self.highest)
+
+
+class Raised(Bounded):
+    def construct(self, scores):
+        return ops.maximum(Tensor(self.lowest, ms.float32), scores)
 
 
 def add(scores, bias):
@@ -657,6 +714,37 @@ class HalvedWeights(nn.Cell):
         return ops.matmul(weights * 0.5, repeat_interleave(v))
 
 
+class RenormalisedWeights(nn.Cell):
+    """Divided by another sum than the softmax's own."""
+
+    def construct(self, q, k, v):
+        weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
+        weights = weights / (weights.sum(-1, keepdims=True) + 0.5)
+        return ops.matmul(weights, repeat_interleave(v))
+
+
+class LargestWeights(nn.Cell):
+    """Top-k: all weights below the third are dropped."""
+
+    def construct(self, q, k, v):
+        weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
+        least = ops.topk(weights, 3)[0][..., 2:]
+        return ops.matmul(ops.where(weights >= least, weights, 0.0), repeat_interleave(v))
+
+
+class TalkingHeads(nn.Cell):
+    """Each head's weights are a mixture of all heads'."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixture = Tensor([[1.0 / (1 + abs(i - j)) for j in range(6)] for i in range(6)], ms.float32)
+
+    def construct(self, q, k, v):
+        weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
+        weights = ops.matmul(self.mixture, weights.reshape(2, 6, 10)).reshape(2, 6, 1, 10)
+        return ops.matmul(weights, repeat_interleave(v))
+
+
 class ShiftedWeights(nn.Cell):
     def construct(self, q, k, v):
         weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
@@ -690,6 +778,12 @@ class AbsoluteScores(nn.Cell):
 class Sigmoid(nn.Cell):
     def construct(self, q, k, v):
         weights = ops.sigmoid(scores_by_matmul(q, repeat_interleave(k)))
+        return ops.matmul(weights, repeat_interleave(v))
+
+
+class Relu(nn.Cell):
+    def construct(self, q, k, v):
+        weights = ops.relu(scores_by_matmul(q, repeat_interleave(k)))
         return ops.matmul(weights, repeat_interleave(v))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import quantised_networks as quant
 from judging import compare, draw, fuse, tensors
-from mindspore import Tensor
+from mindspore import Tensor, ops
 from mindspore.ops import operations as P
 from networks import Attention
 
@@ -106,3 +106,119 @@ def test_key_that_the_network_turns_round_itself():
     outcome.assert_fused()
     outcome.assert_gives(operands.attend())
     assert outcome.operators["Transpose"] == 1
+
+
+# Other ways to get there.
+
+
+def turned_in_3d(q, k):
+    """To (B * N, S, D), (B * N, D, S) and back to 4-D."""
+    return ops.matmul(q, k.reshape(12, 10, 8).transpose(0, 2, 1).reshape(2, 6, 8, 10))
+
+
+def test_keys_turned_in_3d():
+    operands = draw()
+    outcome = compare(Attention(scores=turned_in_3d), *tensors(*operands.bnsd))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend())
+    assert outcome.features == features()
+    assert not outcome.other_operators
+
+
+def test_key_that_is_the_value():
+    operands = draw()
+    query, key, _ = tensors(*operands.bnsd)
+    outcome = compare(KeyIsValue(), query, key)
+    outcome.assert_fused()
+    outcome.assert_gives(replace(operands, value=operands.key).attend())
+    assert outcome.features == features()
+
+
+class KeyIsValue(Attention):
+    def construct(self, q, x):
+        x = self.key(x)
+        return self.output(self.weights(self.scores(q, x)), x)
+
+
+def root_of_a_shape(k):
+    return k * ops.rsqrt(ops.dyn_shape(k)[-1].astype(ms.float32))
+
+
+def root_of_a_part_of_a_shape(k):
+    return k / ops.dyn_shape(k)[3:4].astype(ms.float32).sqrt()
+
+
+def power(k):
+    return k * ops.pow(Tensor(8.0), -0.5)
+
+
+def root_of_a_number(k):
+    return k * ops.rsqrt(Tensor(8.0))
+
+
+def reciprocal(k):
+    return k * ops.reciprocal(ops.sqrt(ops.dyn_shape(k)[-1].astype(ms.float32)))
+
+
+@pytest.mark.parametrize("scaled", [root_of_a_shape, root_of_a_part_of_a_shape, power, root_of_a_number, reciprocal])
+def test_scales_that_the_run_would_compute(scaled):
+    operands = draw()
+    attention = Attention(key=net.Chain(scaled, net.repeat_interleave), value=net.repeat_interleave)
+    outcome = compare(attention, *tensors(*operands.bnsd))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(8**-0.5))
+    assert outcome.features == features()
+    assert not outcome.other_operators
+
+
+def root_of_the_length(scores):
+    return scores / ops.sqrt(ops.dyn_shape(scores)[-1].astype(ms.float32))
+
+
+def test_scale_of_a_length_that_only_the_run_knows():
+    attention = Attention(key=net.same, scores=net.scores_by_bmm_flag, adjust=root_of_the_length)
+    cache = Tensor(shape=[2, 6, None, 8], dtype=ms.float32)
+    attention.set_inputs(Tensor(shape=[2, 6, 1, 8], dtype=ms.float32), cache, cache)
+    outcome = compare(attention, *tensors(*draw(kv_heads=6).bnsd))
+    outcome.assert_refused("score_op")
+
+
+def written_elements(cache, new, position):
+    """ScatterElements along the positions."""
+    index = ops.broadcast_to(position.reshape(1, 1, 1, 1), new.shape)
+    return ops.tensor_scatter_elements(cache, index, new, 2)
+
+
+def written_by_numbers(cache, new, position):
+    """ScatterND, from a cache with positions first."""
+    turned = ops.tensor_scatter_update(cache.transpose(2, 0, 1, 3), position.reshape(1, 1), new.transpose(2, 0, 1, 3))
+    return turned.transpose(1, 2, 0, 3)
+
+
+def written_by_one_hot(cache, new, position):
+    here = ops.one_hot(position, 10).reshape(1, 1, 10, 1)
+    return cache * (1.0 - here) + new * here
+
+
+class Written(Attention):
+    """A new position in caches of a fixed length."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.write = write
+
+    def construct(self, q, k, v, new_key, new_value, position):
+        key, value = self.write(k, new_key, position), self.write(v, new_value, position)
+        return self.output(self.weights(self.scores(q, self.key(key))), self.value(value))
+
+
+@pytest.mark.parametrize("write", [written_elements, written_by_numbers, written_by_one_hot])
+def test_caches_of_a_fixed_length(write):
+    operands = draw()
+    new = [x[:, :, 4:5] for x in (operands.key, operands.value)]
+    old = [np.where(np.arange(10)[:, None] == 4, 0.0, x) for x in (operands.key, operands.value)]
+    inputs = tensors(operands.bnsd[0], *old, *new)
+    outcome = compare(Written(write), *inputs, Tensor(4, ms.int64))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend())
+    assert outcome.features[2:] == features()[2:]

@@ -7,10 +7,11 @@ import networks as net
 import numpy as np
 import pytest
 from judging import compare, draw, draw_bias, draw_hidden, tensors
+from mindspore import Tensor
 from networks import Attention
 
 SCALE = 0.3
-NEGATIVES = [float("-inf"), -3.4e38, -65504.0, -1e4, -1e9]
+NEGATIVES = [float("-inf"), -3.4e38, -65504.0, -1e4, -1e9, -1e12]
 
 
 def kind_of(adjust):
@@ -86,6 +87,7 @@ def test_selecting_masks(adjust, true_hides):
         (net.Additive(-1e9), (10,)),
         (net.Additive(-1e9), (1, 1, 1, 10)),
         (net.Select(-1e9), (1, 1, 1, 10)),
+        (net.AdditiveWithHeads(-1e9), (2, 1, 10)),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else str(value),
 )
@@ -163,6 +165,42 @@ def test_mask_merged_with_a_bias():
     operands, outcome = run(net.BiasPlusMask(-1e9), hidden, bias)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=hidden[:, :, 0]))
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 1, 10), (2, 6, 1, 10)], ids=str)
+def test_additive_mask_that_differs_by_head_becomes_a_bias(shape):
+    """The operator's mask is the same for all heads."""
+    hidden = draw_hidden(*shape)
+    operands, outcome = run(net.Additive(-1e9), hidden)
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+
+
+def test_sliding_window():
+    """Of four positions, computed from the new one's number."""
+    operands = draw()
+    outcome = compare(Attention(adjust=net.SlidingWindow(-1e9)), *tensors(*operands.bnsd), Tensor(7, ms.int64))
+    outcome.assert_fused()
+    steps = np.arange(10)
+    outcome.assert_gives(operands.attend(hidden=(steps > 7) | (steps <= 3)))
+    assert outcome.features[4:] == ("mask",)
+
+
+@pytest.mark.parametrize("adjust", [net.AdditiveSliced, net.AdditiveScattered], ids=lambda a: a.__name__)
+def test_masks_cut_out_or_scattered_after_they_became_numbers(adjust):
+    hidden = draw_hidden(2, 1, 1, 12)
+    hidden[..., 10:] = True
+    operands, outcome = run(adjust(-1e9), hidden)
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0, :, :10]))
+
+
+def test_mask_that_is_a_constant():
+    hidden = draw_hidden(2, 1, 1, 10)
+    constant = Tensor(np.where(hidden, -1e9, 0.0).astype(np.float32))
+    operands, outcome = run(net.Plus(constant))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
 
 
 @pytest.mark.parametrize(

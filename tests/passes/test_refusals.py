@@ -13,6 +13,7 @@ from networks import Attention
 import ifa_fusion
 
 SOFTMAX_LINE = "ops.softmax("
+LOWEST = float(np.finfo(np.float32).min)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,9 @@ SOFTMAX_LINE = "ops.softmax("
         (net.TemperedByScores, "score_op"),
         (net.WeightsReturned, "probabilities_used"),
         (net.WeightsUsedTwice, "probabilities_used"),
+        (net.RenormalisedWeights, "probabilities_used"),
+        (net.LargestWeights, "probabilities_used"),
+        (net.TalkingHeads, "value_matmul"),
         (net.HalvedWeights, "probability_op"),
         (net.ShiftedWeights, "probability_op"),
         (net.SoftCapping, "score_op"),
@@ -62,8 +66,9 @@ def test_dropout_that_acts():
     assert site.location == line_of(net.ActingDropout.construct, SOFTMAX_LINE)
 
 
-def test_sigmoid_is_no_site():
-    outcome = compare(net.Sigmoid(), *tensors(*draw().bnsd))
+@pytest.mark.parametrize("network", [net.Sigmoid, net.Relu])
+def test_other_activation_is_no_site(network):
+    outcome = compare(network(), *tensors(*draw().bnsd))
     assert outcome.report.sites == ()
     assert outcome.operators["IncreFlashAttention"] == 0
     outcome.assert_equal(0)
@@ -198,6 +203,12 @@ def test_key_and_value_that_all_sequences_share():
     outcome.assert_equal(0)
 
 
+def test_value_that_all_sequences_share():
+    operands = draw()
+    outcome = compare(Attention(), *tensors(operands.bnsd[0], operands.key, operands.value[:1]))
+    outcome.assert_refused("kv_layout", location=line_of(net.softmax, SOFTMAX_LINE))
+
+
 def test_one_query_for_several_sequences():
     operands = draw()
     outcome = compare(Attention(), *tensors(operands.bnsd[0][:1], operands.key, operands.value))
@@ -251,6 +262,21 @@ def test_fill_that_is_an_input(shape):
     inputs = tensors(*draw().bnsd, draw_hidden(2, 1, 1, 10), -np.abs(draw_bias(*shape)) * 1e5)
     outcome = compare(net.FillOfAnInput(), *inputs)
     outcome.assert_refused("mask_value", location=line_of(net.FillOfAnInput.construct, SOFTMAX_LINE))
+
+
+@pytest.mark.parametrize(
+    "adjust",
+    [net.Bounded(-1e4), net.Bounded(0.0), net.Bounded(LOWEST, 1.0), net.Raised(-65504.0), net.Raised(0.0)],
+    ids=["-1e4", "0", "from above", "lowest of fp16", "raised to 0"],
+)
+def test_bounds_that_change_scores(adjust):
+    outcome = compare(Attention(adjust=adjust), *tensors(*draw().bnsd))
+    outcome.assert_refused("score_op", location=line_of(net.softmax, SOFTMAX_LINE))
+
+
+def test_strict_mode_refuses_scores_raised_to_their_lowest():
+    outcome = compare(Attention(adjust=net.Bounded(LOWEST)), *tensors(*draw().bnsd), strict=True)
+    outcome.assert_refused("strict_mask")
 
 
 def test_bias_that_widens_the_scores():
