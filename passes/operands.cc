@@ -146,16 +146,24 @@ bool RepeatsHeadsInWrongOrder(const View &view) {
   return false;
 }
 
+bool Transposes(const AnfNodePtr &node) { return OpName(node).rfind("Transpose", 0) == 0; }
+
 /// Whether several rows of the query's matrices are provably heads of one position, not several positions:
 /// they come from the axis that holds heads or channels at the query's own source.
-bool RowsAreHeads(const View &view, bool transposed) {
-  const std::vector<Axis> &axes = view.axes();
+/// @param passed the nodes between the source and the matmul.
+bool RowsAreHeads(const Source &source, const std::vector<AnfNodePtr> &passed, bool transposed) {
+  const std::vector<Axis> &axes = source.view.axes();
   const Axis &rows = axes[axes.size() - (transposed ? 1 : 2)];
   const Axis &channels = axes[axes.size() - (transposed ? 2 : 1)];
   std::vector<int> head_axes;
   for (const Factor &factor : channels) head_axes.push_back(factor.source_axis);
   if (axes.size() > 2) {
     for (const Factor &factor : axes[axes.size() - 3]) head_axes.push_back(factor.source_axis);
+  }
+  // (B, N, 1, D) only reshaped. Positions of (B, positions, 1, D), a single head, are transposed to the end.
+  const Shape shape = *ShapeOf(source.node);
+  if (shape.size() == 4 && shape[2] == 1 && std::none_of(passed.begin(), passed.end(), Transposes)) {
+    head_axes.push_back(1);
   }
   return std::all_of(rows.begin(), rows.end(), [&](const Factor &factor) {
     return std::find(head_axes.begin(), head_axes.end(), factor.source_axis) != head_axes.end();
@@ -241,12 +249,13 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
 
   const Steps kv_steps{TakeCast, TakeScale, TakeDequantisation};
   const auto queries = SourcesOf(score.lhs, {TakeCast, TakeScale}, &site->passed);
+  const bool rows_are_heads = RowsAreHeads(queries.back(), site->passed, score.transpose_lhs);
   const auto keys = SourcesOf(score.rhs, kv_steps, &site->passed);
   auto values = SourcesOf(value.rhs, kv_steps, &site->passed);
   values.erase(std::remove_if(values.begin(), values.end(),
                               [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
                values.end());
-  if (score_shape->rows != 1 && !RowsAreHeads(queries.back().view, score.transpose_lhs)) {
+  if (score_shape->rows != 1 && !rows_are_heads) {
     return Refusal{"query_length",
                    "the query length is not provably 1: the query has " + std::to_string(score_shape->rows) +
                        " rows that can't be shown to be heads of one position",

@@ -166,8 +166,8 @@ class Draw:
         wrong = {self.key_repeat, self.value_repeat} & {*WRONG_REPEATS}
         if wrong and self.kv_heads > 1 and self.group > 1:
             found.add("head_order")
-        # Rows of a group that come from the heads' own axis could be positions of the single KV head.
-        proved = self.query_layout in ("BSH", "view") and self.query_scale != "tensor"
+        # Rows of a group that come from an axis of heads that was moved could be positions of the single KV head.
+        proved = self.query_layout in ("BSH", "view", "BNSD") or self.query_scale == "tensor"
         if self.form == "grouped" and self.kv_heads == 1 and self.group > 1 and not proved:
             found.add("query_length")
         if any(mask.startswith("Select") for mask in self.masks) and self.negative * self.late > -1e4:

@@ -9,7 +9,7 @@ import networks as net
 import numpy as np
 import pytest
 import quantised_networks as quant
-from judging import compare, draw, fuse, tensors
+from judging import compare, draw, draw_bias, fuse, line_of, tensors
 from mindspore import Tensor, ops
 from mindspore.ops import operations as P
 from networks import Attention
@@ -222,3 +222,89 @@ def test_caches_of_a_fixed_length(write):
     outcome.assert_fused()
     outcome.assert_gives(operands.attend())
     assert outcome.features[2:] == features()[2:]
+
+
+# One KV head, and the query's heads as the rows of one matrix.
+
+
+def heads_as_rows(q):
+    """From (B, N, 1, D)."""
+    return q.reshape(q.shape[0], 6, 8)
+
+
+def heads_as_rows_4d(q):
+    return q.reshape(q.shape[0], 1, 6, 8)
+
+
+def heads_as_rows_squeezed(q):
+    return q.squeeze(2)
+
+
+def without_head(x):
+    return x.squeeze(1)
+
+
+IN_3D = {"key": without_head, "scores": net.scores_3d, "output": net.values_3d}
+SINGLE = {
+    "3-D": {"query": heads_as_rows, **IN_3D},
+    "squeezed": {"query": heads_as_rows_squeezed, **IN_3D},
+    "4-D": {"query": heads_as_rows_4d, "key": net.same},
+    "scaled": {"query": net.Chain(net.Times(1.0), heads_as_rows_4d), "key": net.same},
+}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", SINGLE)
+def test_heads_as_rows_of_one_matrix(name, batch):
+    operands = draw(batch=batch, kv_heads=1)
+    outcome = compare(Attention(**SINGLE[name]), *tensors(*operands.bnsd))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend())
+    assert outcome.features[0] == "MQA 6/1"
+
+
+def test_heads_as_rows_on_a_cache_in_3d():
+    operands = draw(kv_heads=1)
+    query, key, value = operands.bnsd
+    attention = Attention(heads_as_rows, net.same, scores=net.scores_3d, output=net.values_3d)
+    outcome = compare(attention, *tensors(query, key[:, 0], value[:, 0]))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend())
+    assert outcome.features[0] == "MQA 6/1"
+
+
+def turned(q):
+    return q.transpose(0, 2, 1, 3)
+
+
+def turned_flat(q):
+    return q.transpose(0, 2, 1, 3).reshape(2, 5, 8)
+
+
+def heads_merged(q):
+    return q.reshape(2, 5, 48)
+
+
+def test_positions_as_rows_of_merged_heads():
+    operands = draw(heads=1, kv_heads=1, head_size=48)
+    attention = Attention(heads_merged, **IN_3D)
+    outcome = compare(attention, *tensors(draw_bias(2, 5, 6, 8), *operands.bnsd[1:]))
+    outcome.assert_refused("query_length")
+
+
+@pytest.mark.parametrize(
+    ("shape", "stages"),
+    [
+        ((2, 1, 5, 8), {"key": net.same}),
+        ((2, 5, 1, 8), {"query": turned, "key": net.same}),
+        ((2, 5, 8), IN_3D),
+        ((2, 1, 5, 8), {"query": turned_flat, **IN_3D}),
+    ],
+    ids=["as they are", "positions before the head", "3-D", "turned"],
+)
+def test_positions_as_rows_of_one_matrix(shape, stages):
+    """A prompt of five positions for a single head."""
+    operands = draw(kv_heads=1)
+    query = draw_bias(*shape)
+    outcome = compare(Attention(**stages), *tensors(query, *operands.bnsd[1:]))
+    outcome.assert_refused("query_length", location=line_of(net.softmax, SOFTMAX_LINE))
