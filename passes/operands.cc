@@ -85,27 +85,36 @@ Roles QueryRoles(const View &view, bool transposed) {
 }
 
 /// Splits rows into (batch, KV head, group), the only order in which query head n reads KV head n / group.
+/// @param sequences how many there are; kDynamic where that is not known, then they are the source's first
+/// axis.
 /// @return nothing when a repeat stands before a factor that selects.
 struct RowSplit {
   Axis batch;
   Axis heads;
   int64_t group = 1;
 };
-std::optional<RowSplit> SplitRows(const Axis &rows) {
+std::optional<RowSplit> SplitRows(const Axis &rows, int64_t sequences) {
   RowSplit split;
   size_t i = 0;
   while (i < rows.size() && rows[i].source_axis == 0) split.batch.push_back(rows[i++]);
   while (i < rows.size() && !rows[i].repeats()) split.heads.push_back(rows[i++]);
+  const Axis pairs = Concatenated({split.batch, split.heads});
+  if (const auto parts = Split(pairs, {sequences, kDynamic})) {
+    split.batch = parts->front();
+    split.heads = parts->back();
+  }
   if (i < rows.size()) split.group = rows[i++].size;
   return i == rows.size() && split.group != kDynamic ? std::optional<RowSplit>(split) : std::nullopt;
 }
 
 /// All ways in which the operator can read the source as it lies in memory, or transposed; the best comes
 /// last.
-std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &matmul, bool positions_last) {
+/// @param sequences how many there are, or kDynamic.
+std::vector<KvCandidate> KvCandidates(const Source &source, const MatMulShape &matmul, bool positions_last,
+                                      int64_t sequences) {
   const Roles roles = KvRoles(source.view, matmul, positions_last);
   const auto shape = ShapeOf(source.node);
-  const auto rows = SplitRows(roles.rows);
+  const auto rows = SplitRows(roles.rows, sequences);
   std::vector<KvCandidate> candidates;
   if (!rows || !shape || !IsFloat(source.type)) return candidates;
   const CacheUse use{matmul, positions_last, Size(rows->batch), Size(rows->heads), rows->group};
@@ -208,11 +217,22 @@ Choice Choose(const std::vector<KvCandidate> &keys, const std::vector<KvCandidat
   return any;
 }
 
+/// How many sequences there are: the first size of scores of four axes and more, where a mask or bias meets
+/// them; kDynamic when that shows nowhere.
+int64_t SequencesOf(const AttentionSite &site) {
+  std::vector<Shape> scores;
+  for (const Mask &mask : site.masks) scores.push_back(mask.score_shape);
+  for (const Bias &bias : site.biases) scores.push_back(bias.score_shape);
+  const auto found =
+      std::find_if(scores.begin(), scores.end(), [](const Shape &shape) { return shape.size() >= 4; });
+  return found == scores.end() ? kDynamic : found->front();
+}
+
 std::vector<KvCandidate> AllKvCandidates(const std::vector<Source> &sources, const MatMulShape &matmul,
-                                         bool positions_last) {
+                                         bool positions_last, int64_t sequences) {
   std::vector<KvCandidate> all;
   for (const Source &source : sources) {
-    const auto candidates = KvCandidates(source, matmul, positions_last);
+    const auto candidates = KvCandidates(source, matmul, positions_last, sequences);
     all.insert(all.end(), candidates.begin(), candidates.end());
   }
   return all;
@@ -267,8 +287,9 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
                    RepeatsHeadsInWrongOrder(keys.back().view) ? score.rhs : value.rhs};
   }
 
-  const auto key_candidates = AllKvCandidates(keys, *score_shape, !score.transpose_rhs);
-  const auto value_candidates = AllKvCandidates(values, *value_shape, value.transpose_rhs);
+  const int64_t sequences = SequencesOf(*site);
+  const auto key_candidates = AllKvCandidates(keys, *score_shape, !score.transpose_rhs, sequences);
+  const auto value_candidates = AllKvCandidates(values, *value_shape, value.transpose_rhs, sequences);
   const Choice choice = Choose(key_candidates, value_candidates, queries, score.transpose_lhs);
   if (choice.key == nullptr) return NoCommonLayout(key_candidates, value_candidates, keys, values);
   if (choice.key->shape.channels != choice.value->shape.channels) {

@@ -151,13 +151,6 @@ class Draw:
     def masks(self) -> tuple[str, ...]:
         return tuple(mask for mask in (self.mask, self.second_mask) if mask != "none")
 
-    @property
-    def heads_are_batches(self) -> bool:
-        """Whether KV heads are taken for sequences, as caches of B * kvN rows are stored."""
-        taken_from_rows = self.int8 != "none" or (self.key_scale != "tensor" and self.value_scale == "none")
-        stacked = "stack" in (self.key_repeat, self.value_repeat)
-        return self.key_layout == self.value_layout == "rows" and taken_from_rows and not stacked
-
     def reasons(self) -> set[str | None]:
         """Of which the pass must give one; none for a network that it must fuse."""
         found = {MISSES[self.miss]} if self.miss != "none" else set()
@@ -173,11 +166,9 @@ class Draw:
         if any(mask.startswith("Select") for mask in self.masks) and self.negative * self.late > -1e4:
             found.add("mask_value")
         by_sequence = self.mask_shape == "sequence" and self.batch > 1
-        if self.mask.startswith("Select") and self.heads > 1:
-            if self.mask_shape == "head" or (by_sequence and self.form == "3-D"):
-                found.add("mask_heads")
-            if by_sequence and self.heads_are_batches and self.kv_heads > 1:
-                found.add("mask_heads")
+        differs = self.mask_shape == "head" or (by_sequence and self.form == "3-D")
+        if self.mask.startswith("Select") and self.heads > 1 and differs:
+            found.add("mask_heads")
         return found
 
     def features(self) -> set[str]:

@@ -9,7 +9,7 @@ import networks as net
 import numpy as np
 import pytest
 import quantised_networks as quant
-from judging import compare, draw, draw_bias, fuse, line_of, tensors
+from judging import compare, draw, draw_bias, draw_hidden, fuse, line_of, tensors
 from mindspore import Tensor, ops
 from mindspore.ops import operations as P
 from networks import Attention
@@ -222,6 +222,92 @@ def test_caches_of_a_fixed_length(write):
     outcome.assert_fused()
     outcome.assert_gives(operands.attend())
     assert outcome.features[2:] == features()[2:]
+
+
+# Caches of B * kvN rows: what are the sequences shows only where a mask or bias meets the scores.
+
+
+def rows_repeated(x):
+    """From (B * kvN, S, D), to (B, N, S, D)."""
+    return net.repeat_interleave(x.reshape(2, 2, 10, 8))
+
+
+@pytest.mark.parametrize("adjust", [net.SelectMaskedFill(-1e9), net.Additive(-1e9)], ids=["select", "additive"])
+def test_rows_with_a_mask_by_sequence(adjust):
+    operands, hidden = draw(), draw_hidden(2, 1, 1, 10)
+    query, (_, key, value) = operands.bnsd[0], operands.rows
+    outcome = compare(Attention(key=rows_repeated, adjust=adjust), *tensors(query, key, value, hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
+    assert outcome.features == (*features(), "mask")
+
+
+def test_rows_in_3d_with_a_mask_in_4d():
+    operands, hidden = draw(), draw_hidden(2, 1, 1, 10)
+    attention = Attention(
+        net.same,
+        net.repeated_rows,
+        scores=net.scores_3d_reshaped,
+        adjust=net.Select(-1e9),
+        output=values_of_rows,
+    )
+    outcome = compare(attention, *tensors(*operands.rows, hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
+    assert outcome.features == (*features(), "mask")
+
+
+def values_of_rows(p, v):
+    return ops.bmm(p.reshape(12, 1, 10), v)
+
+
+def test_rows_with_a_bias_by_head():
+    operands, bias = draw(), draw_bias(1, 6, 1, 10)
+    query, (_, key, value) = operands.bnsd[0], operands.rows
+    outcome = compare(Attention(key=rows_repeated, adjust=net.add), *tensors(query, key, value, bias))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(bias=bias[:, :, 0]))
+    assert outcome.features == (*features(), "bias")
+    assert outcome.other_operators <= {"Reshape"}
+
+
+def positions_outermost(x):
+    """From (S, B, kvN, D)."""
+    return net.repeat_interleave(x.transpose(1, 2, 0, 3)) if x.shape[2] == 2 else x.transpose(1, 2, 0, 3)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 6])
+def test_caches_with_positions_outermost_and_a_mask_by_sequence(kv_heads):
+    operands, hidden = draw(kv_heads=kv_heads), draw_hidden(2, 1, 1, 10)
+    query, *caches = operands.bnsd
+    attention = Attention(key=positions_outermost, adjust=net.Select(-1e9))
+    outcome = compare(attention, *tensors(query, *(x.transpose(2, 0, 1, 3) for x in caches), hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
+    assert outcome.features[0].endswith(f"6/{kv_heads}")
+
+
+def test_rows_of_one_sequence():
+    operands, hidden = draw(batch=1), draw_hidden(1, 1, 1, 10)
+    query, (_, key, value) = operands.bnsd[0], operands.rows
+    attention = Attention(key=one_sequence, adjust=net.Select(-1e9))
+    outcome = compare(attention, *tensors(query, key, value, hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
+    assert outcome.features == (*features(), "mask")
+
+
+def one_sequence(x):
+    return net.repeat_interleave(x.reshape(1, 2, 10, 8))
+
+
+def test_rows_with_a_mask_by_head():
+    hidden = draw_hidden(1, 6, 1, 10)
+    operands = draw()
+    query, (_, key, value) = operands.bnsd[0], operands.rows
+    attention = Attention(key=rows_repeated, adjust=net.Select(-1e9))
+    outcome = compare(attention, *tensors(query, key, value, hidden))
+    outcome.assert_refused("mask_heads", location=line_of(net.softmax, SOFTMAX_LINE))
 
 
 # One KV head, and the query's heads as the rows of one matrix.
