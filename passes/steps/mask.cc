@@ -62,6 +62,31 @@ std::optional<Mask> AdditiveMask(const AnfNodePtr &tensor, double factor, const 
   return Mask{*values, true_hides, score_shape, Bias{tensor, factor, score_shape}, std::nullopt};
 }
 
+/// The sum that the tensor is, behind casts: a mask and a bias may be merged before they meet the scores.
+AnfNodePtr SumIn(AnfNodePtr tensor) {
+  while (IsOp(tensor, "Cast") && IsFloat(TypeOf(tensor))) tensor = Operand(tensor, 0);
+  return IsSum(tensor) ? tensor : nullptr;
+}
+
+/// Records what is added to the scores: a mask, a bias, or a sum of masks and a bias.
+void Record(const AnfNodePtr &tensor, const Shape &score_shape, Walk *walk) {
+  if (const auto mask = AdditiveMask(tensor, walk->scale, score_shape)) {
+    walk->masks.push_back(*mask);
+    return;
+  }
+  const AnfNodePtr sum = SumIn(tensor);
+  for (const size_t index : {0, 1}) {
+    const auto mask = AdditiveMask(Operand(sum, index), walk->scale, score_shape);
+    const AnfNodePtr rest = Operand(sum, 1 - index);
+    if (mask && ShapeOf(rest) && IsFloat(TypeOf(rest))) {
+      walk->masks.push_back(*mask);
+      Record(rest, score_shape, walk);
+      return;
+    }
+  }
+  walk->biases.push_back({tensor, walk->scale, score_shape});
+}
+
 Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_when, double value,
              const AnfNodePtr &scores, Walk *walk) {
   const auto shape = ShapeOf(node);
@@ -96,17 +121,17 @@ Outcome TakeBias(const AnfNodePtr &node, Walk *walk) {
   if (!shape || shape != ShapeOf(scores) || !ShapeOf(bias) || !IsFloat(TypeOf(bias))) {
     return Refusal{"bias_shape", "a bias broadcasts the scores, or its shape or type is not known"};
   }
+  if (!walk->strict) {
+    Record(bias, *shape, walk);
+    return scores;
+  }
   const auto mask = AdditiveMask(bias, walk->scale, *shape);
-  if (mask && walk->strict && !IsFinite(mask->selector)) {
+  if (mask && !IsFinite(mask->selector)) {
     return Refusal{"strict_mask",
                    "-inf is added to masked scores: what a row in which every position is masked gives is "
                    "up to the softmax that computes it (strict=True)"};
   }
-  if (mask && !walk->strict) {
-    walk->masks.push_back(*mask);
-  } else {
-    walk->biases.push_back({bias, walk->scale, *shape});
-  }
+  walk->biases.push_back({bias, walk->scale, *shape});
   return scores;
 }
 

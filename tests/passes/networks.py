@@ -403,6 +403,25 @@ class BiasPlusMask(Additive):
         return scores + (bias + ops.where(condition, self.neg, 0.0))
 
 
+class MaskPlusBias(Additive):
+    def construct(self, scores, condition, bias):
+        return scores + (ops.where(condition, self.neg, 0.0) + bias)
+
+
+class BiasPlusMaskCast(Additive):
+    """Merged in fp16, where -1e9 is -inf."""
+
+    def construct(self, scores, condition, bias):
+        merged = bias.astype(ms.float16) + ops.where(condition, self.neg, 0.0).astype(ms.float16)
+        return merged.astype(ms.float32) + scores
+
+
+class MasksAndBiasMerged(Additive):
+    def construct(self, scores, first, second, bias):
+        masks = ops.where(first, self.neg, 0.0), ops.where(second, self.neg, 0.0)
+        return scores + (masks[0] + (bias + masks[1]))
+
+
 class SlidingWindow(Additive):
     """Four positions up to the new one."""
 
@@ -955,6 +974,20 @@ class StackSharingMask(nn.Cell):
         mask = (1.0 - condition.astype(ms.float32)) * -1e9
         for layer in self.layers:
             q = layer(q, k, v, mask)
+        return q
+
+
+class StackSharingMergedMask(nn.Cell):
+    """A bias and a mask made of a condition are merged once and added in each layer."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.CellList(list(layers))
+
+    def construct(self, q, k, v, condition, bias):
+        merged = bias + (1.0 - condition.astype(ms.float32)) * -1e9
+        for layer in self.layers:
+            q = layer(q, k, v, merged)
         return q
 
 

@@ -160,11 +160,39 @@ def test_mask_and_bias(adjust):
     assert outcome.features[4:] == (f"mask: {kind_of(adjust)} -> bool", "bias")
 
 
-def test_mask_merged_with_a_bias():
+@pytest.mark.parametrize("adjust", [net.BiasPlusMask, net.MaskPlusBias, net.BiasPlusMaskCast])
+def test_mask_merged_with_a_bias(adjust):
     hidden, bias = draw_hidden(2, 1, 1, 10), draw_bias(1, 6, 1, 10)
-    operands, outcome = run(net.BiasPlusMask(-1e9), hidden, bias)
+    operands, outcome = run(adjust(-1e9), hidden, bias)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=hidden[:, :, 0]))
+    assert outcome.features[4:] == ("mask", "bias")
+
+
+def test_two_masks_merged_with_a_bias():
+    first, second, bias = draw_hidden(2, 1, 1, 10), draw_hidden(10, seed=5), draw_bias(1, 6, 1, 10)
+    operands, outcome = run(net.MasksAndBiasMerged(-1e9), first, second, bias)
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=(first | second)[:, :, 0]))
+    assert outcome.features[4:] == ("2 masks", "bias")
+
+
+def test_merged_mask_that_the_scale_weakens_stays_in_the_bias():
+    hidden, bias = draw_hidden(2, 1, 1, 10), draw_bias(1, 6, 1, 10)
+    operands, outcome = run(net.ScaledAfter(net.BiasPlusMask(-1e4), 1e-3), hidden, bias)
+    outcome.assert_fused()
+    added = bias[:, :, 0] - 1e4 * hidden[:, :, 0]
+    outcome.assert_gives(operands.attend(1e-3, bias=1e-3 * added))
+    assert outcome.features[4:] == ("bias",)
+
+
+def test_layers_that_share_a_mask_merged_with_a_bias():
+    hidden, bias = draw_hidden(2, 1, 1, 10), draw_bias(1, 6, 1, 10)
+    layers = (net.Residual(Attention(adjust=net.add)) for _ in range(2))
+    outcome = compare(net.StackSharingMergedMask(*layers), *tensors(*draw().bnsd, ~hidden, bias))
+    outcome.assert_fused(2)
+    assert all(site.features[4:] == ("mask", "bias") for site in outcome.report.sites)
+    assert outcome.operators["LogicalNot"] <= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 1, 10), (2, 6, 1, 10)], ids=str)
