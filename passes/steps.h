@@ -54,10 +54,12 @@ Outcome TakeLowerBound(const mindspore::AnfNodePtr &node, Walk *walk);
 
 using Step = Outcome (*)(const mindspore::AnfNodePtr &node, Walk *walk);
 
-/// The operations that only move elements: Reshape, Transpose, ExpandDims, Squeeze, BroadcastTo, Tile and
-/// their like.
+/// The operations that only move or repeat elements: Reshape, Transpose, ExpandDims, Squeeze, BroadcastTo,
+/// Tile, a Stack of copies and their like.
 bool IsView(const mindspore::AnfNodePtr &node);
-/// Applies such an operation to a view of its first operand.
+/// The tensor that such an operation moves.
+mindspore::AnfNodePtr ViewSource(const mindspore::AnfNodePtr &node);
+/// Applies such an operation to a view of that tensor.
 /// @return false when the result can't be described as a view.
 bool ApplyView(const mindspore::AnfNodePtr &node, View *view);
 

@@ -159,8 +159,8 @@ Nodes WaysTo(const IsEnd &is_end, const AnfNodePtr &from, const Ahead &ahead, co
 /// Whether a view holds elements more than once.
 bool Repeats(const AnfNodePtr &view) {
   const std::string op = OpName(view);
-  const bool can =
-      op == "Tile" || op == "RepeatInterleaveInt" || op == "BroadcastTo" || op == "BroadcastToView";
+  const bool can = op == "Tile" || op == "RepeatInterleaveInt" || op == "BroadcastTo" ||
+                   op == "BroadcastToView" || op == "Stack";
   return can && ShapeOf(view) != ShapeOf(Operand(view, 0));
 }
 
@@ -277,6 +277,7 @@ class SiteWalk {
   }
 
   AnfNodePtr InputOnChain(const AnfNodePtr &node) const {
+    if (IsView(node)) return ViewSource(node);
     const AnfNodePtr second = Operand(node, 1);
     return passed_.count(second) != 0 || !IsTensor(Operand(node, 0)) ? second : Operand(node, 0);
   }

@@ -91,7 +91,7 @@ AnfNodePtr ViewedBy(const AnfNodePtr &node, const AnfNodePtr &below) {
   if (const AnfNodePtr view = LoadedView(node)) return view;
   // A view that shares memory has a definite value only where it is loaded.
   const bool definite = MonadOf(node) == nullptr || (below != nullptr && MonadOf(below) != nullptr);
-  return IsView(node) && definite ? Operand(node, 0) : nullptr;
+  return IsView(node) && definite ? ViewSource(node) : nullptr;
 }
 
 void DropUnusedViews(const std::vector<AnfNodePtr> &views) {

@@ -65,6 +65,23 @@ bool IsWholeSlice(const AnfNodePtr &node) {
          std::all_of(strides->begin(), strides->end(), [](int64_t stride) { return stride == 1; });
 }
 
+/// A stack of nothing but one tensor repeats it along a new axis.
+bool IsStackOfCopies(const AnfNodePtr &node) {
+  const AnfNodePtr tensors = Operand(node, 0);
+  if (!IsOp(node, "Stack") || !IsOp(tensors, "MakeTuple")) return false;
+  for (size_t i = 0; i < OperandCount(tensors); ++i) {
+    if (Operand(tensors, i) != Operand(tensors, 0)) return false;
+  }
+  return true;
+}
+
+bool ApplyStack(const AnfNodePtr &node, View *view) {
+  const auto shape = ShapeOf(node);
+  const auto axis = mindspore::GetCNodePrimitive(node)->GetAttr("axis");
+  return shape && axis != nullptr && axis->isa<mindspore::Int64Imm>() &&
+         view->ExpandDims(mindspore::GetValue<int64_t>(axis)) && view->BroadcastTo(*shape);
+}
+
 // Squeeze and Flatten only change how the same elements are counted, which is what a reshape to the result's
 // shape does.
 const std::map<std::string, Apply> &ViewOps() {
@@ -89,10 +106,17 @@ const std::map<std::string, Apply> &ViewOps() {
 
 }  // namespace
 
-bool IsView(const AnfNodePtr &node) { return ViewOps().count(OpName(node)) != 0 || IsWholeSlice(node); }
+bool IsView(const AnfNodePtr &node) {
+  return ViewOps().count(OpName(node)) != 0 || IsWholeSlice(node) || IsStackOfCopies(node);
+}
+
+AnfNodePtr ViewSource(const AnfNodePtr &node) {
+  return IsStackOfCopies(node) ? Operand(Operand(node, 0), 0) : Operand(node, 0);
+}
 
 bool ApplyView(const AnfNodePtr &node, View *view) {
   if (IsWholeSlice(node)) return true;
+  if (IsStackOfCopies(node)) return ApplyStack(node, view);
   const auto op = ViewOps().find(OpName(node));
   return op != ViewOps().end() && op->second(node, view);
 }

@@ -48,6 +48,10 @@ def index_select_mint(x, table):
     return mint.index_select(x, 0, mint.reshape(table, (-1,)))
 
 
+def gather_nd(x, table):
+    return ops.gather_nd(x, ops.expand_dims(table, -1))
+
+
 def gather_flat_rows(x, table):
     """Each block as one row."""
     return ops.gather(x.reshape(10, 256), table, 0)

@@ -174,10 +174,10 @@ class Draw:
     def features(self) -> set[str]:
         """Of those that a fused site must have."""
         found = {f"length {self.length}", f"head size {self.head_size}"}
-        # Stacked copies are new heads, and what is repeated before a transpose may become so; where sequences and heads
-        # are neighbours in memory, the pass may take one for the other.
+        # What is repeated before a transpose may become new heads; where sequences and heads are neighbours in memory,
+        # the pass may take one for the other.
         told_apart = not {self.key_layout, self.value_layout} & {"rows", "SBND"}
-        if not {self.key_repeat, self.value_repeat} & {"stack", "early"} and told_apart:
+        if "early" not in (self.key_repeat, self.value_repeat) and told_apart:
             kind = "MHA" if self.group == 1 else "MQA" if self.kv_heads == 1 else "GQA"
             found.add(f"{kind} {self.heads}/{self.kv_heads}")
         if self.int8 != "none":

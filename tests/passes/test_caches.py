@@ -116,13 +116,33 @@ def turned_in_3d(q, k):
     return ops.matmul(q, k.reshape(12, 10, 8).transpose(0, 2, 1).reshape(2, 6, 8, 10))
 
 
-def test_keys_turned_in_3d():
+def stacked(x):
+    return ops.stack((x,) * 3, 2).reshape(2, 6, 10, 8)
+
+
+def stacked_in_wrong_order(x):
+    return ops.stack((x,) * 3, 1).reshape(2, 6, 10, 8)
+
+
+def stacked_with_another(x):
+    return ops.stack((x, x, x * 2.0), 2).reshape(2, 6, 10, 8)
+
+
+@pytest.mark.parametrize("stages", [{"scores": turned_in_3d}, {"key": stacked}], ids=["3-D", "stacked"])
+def test_ways_to_the_product(stages):
     operands = draw()
-    outcome = compare(Attention(scores=turned_in_3d), *tensors(*operands.bnsd))
+    outcome = compare(Attention(**stages), *tensors(*operands.bnsd))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend())
     assert outcome.features == features()
     assert not outcome.other_operators
+
+
+@pytest.mark.parametrize("stack", [stacked_in_wrong_order, stacked_with_another], ids=lambda stage: stage.__name__)
+def test_stacks_that_are_no_repeat_of_heads(stack):
+    outcome = compare(Attention(key=stack, value=stacked), *tensors(*draw().bnsd))
+    outcome.assert_equal()
+    assert outcome.report.sites[0].features[:1] != ("GQA 6/2",)
 
 
 def test_key_that_is_the_value():

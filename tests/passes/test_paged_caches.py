@@ -87,6 +87,7 @@ GATHERS = [
     paged.index_flat,
     paged.index_select,
     paged.index_select_method,
+    paged.gather_nd,
 ]
 
 
