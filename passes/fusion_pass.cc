@@ -83,7 +83,7 @@ std::variant<AnfNodePtr, Refusal> Rewrite(const Match &match, Run *run) {
 
 /// @return whether the site was rewritten.
 bool TrySite(const CNodePtr &softmax, Run *run) {
-  auto match = MatchAttention(softmax, run->strict);
+  auto match = MatchAttention(softmax, run->strict, &run->order);
   if (!match) return false;
   if (!match->refusal) {
     FindPrefixes(&match->site, &run->order);

@@ -135,7 +135,7 @@ std::optional<Refusal> RefusalOf(const Softmax &softmax, const WalkEnd &up, cons
 
 }  // namespace
 
-std::optional<Match> MatchAttention(const CNodePtr &root, bool strict) {
+std::optional<Match> MatchAttention(const CNodePtr &root, bool strict, MemoryOrder *order) {
   auto softmax = SoftmaxOf(root);
   if (!softmax) return std::nullopt;
   bool guarded = false;
@@ -172,7 +172,9 @@ std::optional<Match> MatchAttention(const CNodePtr &root, bool strict) {
               "maximum subtracted, it is lost in rounding",
         root};
   }
-  if (!match.refusal) match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), &site);
+  if (!match.refusal) {
+    match.refusal = ResolveOperands(*MatMulOf(up.matmul), *MatMulOf(down.matmul), order, &site);
+  }
   if (!match.refusal) site.output = OutputQuantisationOf(site);
   return match;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "passes/attention_site.h"
+#include "passes/memory_order.h"
 
 namespace ifa::passes {
 
@@ -16,6 +17,6 @@ struct Match {
 /// @param root of a softmax, spelled out or not.
 /// @param strict rows in which every position is masked must keep their value.
 /// @return nothing for a softmax of something else, and for what is no softmax.
-std::optional<Match> MatchAttention(const mindspore::CNodePtr &root, bool strict);
+std::optional<Match> MatchAttention(const mindspore::CNodePtr &root, bool strict, MemoryOrder *order);
 
 }  // namespace ifa::passes

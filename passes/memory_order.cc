@@ -23,7 +23,7 @@ bool IsAlias(const AnfNodePtr &node) {
 /// read it.
 std::vector<CNodePtr> WritersOf(const AnfNodePtr &operand) {
   AnfNodePtr memory = operand;
-  while (IsAlias(memory)) memory = Operand(memory, 0);
+  while (IsAlias(memory) || IsView(memory)) memory = ViewSource(memory);  // a Reshape may not copy
   std::vector<AnfNodePtr> names{memory};
   std::vector<CNodePtr> writers;
   for (size_t i = 0; i < names.size(); ++i) {

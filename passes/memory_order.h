@@ -15,8 +15,7 @@ class MemoryOrder {
  public:
   /// @return why the site's operands may have changed at the value matmul, or nothing.
   std::optional<Refusal> Check(const AttentionSite &site);
-
-  /// Whether the operand's memory may be written, after the operand was made, before the reader runs.
+  /// Whether the operand may be written after it got its value and before the reader runs.
   bool WrittenBefore(const mindspore::CNodePtr &reader, const mindspore::AnfNodePtr &operand);
 
  private:

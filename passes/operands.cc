@@ -1,6 +1,7 @@
 #include "passes/operands.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,10 +26,18 @@ AnfNodePtr Above(const AnfNodePtr &node, const AnfNodePtr &below, const Steps &s
   return ViewedBy(node, below);
 }
 
+/// Whether a tensor still holds its value where the operator will read it.
+using Holds = std::function<bool(const AnfNodePtr &tensor)>;
+
+bool AllHold(const std::vector<AffineTerm> &terms, const Holds &holds) {
+  return std::all_of(terms.begin(), terms.end(),
+                     [&](const AffineTerm &term) { return holds(term.parameter); });
+}
+
 /// The operand of a matmul, and everything above it that it can be taken from: what nothing but scalars was
 /// applied to, and int8 caches. The nearest comes first.
 /// @param passed gets the nodes in between.
-std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
+std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps, const Holds &holds,
                               std::vector<AnfNodePtr> *passed) {
   std::vector<Source> sources{{operand, View(*ShapeOf(operand)), 1.0, TypeOf(operand), {}}};
   Walk walk;
@@ -46,7 +55,8 @@ std::vector<Source> SourcesOf(const AnfNodePtr &operand, const Steps &steps,
     // Between a view and its Load stands nothing that could be given to the operator.
     const auto type = IsInt8(above) ? walk.widest : TypeOf(above);
     const bool usable = !IsOp(node, "Load") && (walk.terms.empty() || IsInt8(above));
-    if (usable) sources.push_back({above, view, walk.scale, type, walk.terms});
+    if (usable && holds(above) && AllHold(walk.terms, holds))
+      sources.push_back({above, view, walk.scale, type, walk.terms});
     passed->push_back(node);
     below = node;
     node = above;
@@ -254,7 +264,8 @@ Refusal NoCommonLayout(const std::vector<KvCandidate> &keys, const std::vector<K
 
 }  // namespace
 
-std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value, AttentionSite *site) {
+std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value, MemoryOrder *order,
+                                       AttentionSite *site) {
   const auto score_shape = ShapeOfMatMul(score);
   const auto value_shape = ShapeOfMatMul(value);
   if (!score_shape || !value_shape) {
@@ -268,10 +279,11 @@ std::optional<Refusal> ResolveOperands(const MatMul &score, const MatMul &value,
   }
 
   const Steps kv_steps{TakeCast, TakeScale, TakeDequantisation};
-  const auto queries = SourcesOf(score.lhs, {TakeCast, TakeScale}, &site->passed);
+  const Holds holds = [&](const AnfNodePtr &node) { return !order->WrittenBefore(site->result(), node); };
+  const auto queries = SourcesOf(score.lhs, {TakeCast, TakeScale}, holds, &site->passed);
   const bool rows_are_heads = RowsAreHeads(queries.back(), site->passed, score.transpose_lhs);
-  const auto keys = SourcesOf(score.rhs, kv_steps, &site->passed);
-  auto values = SourcesOf(value.rhs, kv_steps, &site->passed);
+  const auto keys = SourcesOf(score.rhs, kv_steps, holds, &site->passed);
+  auto values = SourcesOf(value.rhs, kv_steps, holds, &site->passed);
   values.erase(std::remove_if(values.begin(), values.end(),
                               [](const Source &source) { return source.scale != 1 && !IsInt8(source.node); }),
                values.end());

@@ -410,6 +410,9 @@ def test_weight_on_keys_that_are_not_int8():
 
 
 def test_scale_that_is_written_before_the_operator_would_read_it():
+    """The operator is given what the dequantisation gave before."""
+    operands = draw_int8()
     old, new = draw_scales(*PER_CHANNEL)
-    outcome = fuse(quant.ScaleWrittenBetween(old), *tensors(*draw_int8().bnsd, new))
-    assert [site.reason for site in outcome.report.sites] == ["side_effect"]
+    outcome = fuse(quant.ScaleWrittenBetween(old), *tensors(*operands.bnsd, new))
+    assert_dequantised(outcome, dequantised(operands, (old, new)).attend())
+    assert outcome.features[0] == "GQA 6/2"
