@@ -35,8 +35,7 @@ MASKS = (*MASKS_WHERE_TRUE, *MASKS_WHERE_FALSE)
 #: Those that multiply 0 with the large number.
 MASKS_BY_PRODUCT = ("AdditiveOneMinus", "AdditiveTimes", "AdditiveNot", "AdditiveKeptMinusOne")
 
-#: What the pass says of a network that only looks like attention, or that is spelled in a way that it does not
-#: know; nothing at all where there is no softmax.
+#: What the pass says of a network that only looks like attention; nothing at all where there is no softmax.
 MISSES = {
     "scale that is an input": "score_op",
     "scale that differs by head": "score_op",
@@ -54,9 +53,19 @@ MISSES = {
     "key of one sequence": "kv_layout",
     "value of one sequence": "kv_layout",
     "value of another head size": "head_size",
-    "softmax spelled out": None,
-    "exponential of log_softmax": None,
     "sigmoid": None,
+}
+#: Without an operator of that name; the last divides what the value product gives.
+SPELLED_OUT_SOFTMAXES = ("exp over sum", "exp of log_softmax", "divided after")
+#: Choices that each bring one thing that keeps the pass from fusing, by the name that `Draw.misses` has for it.
+NEAR_MISSES: dict[str, dict[str, Any]] = {
+    **{miss: {"miss": miss} for miss in MISSES},
+    **{f"key: {repeat}": {"key_repeat": repeat} for repeat in WRONG_REPEATS},
+    **{f"value: {repeat}": {"value_repeat": repeat} for repeat in WRONG_REPEATS},
+    "rows of a group that could be positions": {"form": "grouped", "kv_heads": 1, "query_layout": "BSND"},
+    "fill that does not hide": {"mask": "Select", "negative": -5000.0},
+    "selecting mask by head": {"mask": "Select", "mask_shape": "head"},
+    "selecting mask by row of 3-D scores": {"mask": "Select", "form": "3-D"},
 }
 
 
@@ -97,7 +106,10 @@ class Draw:
     bias_by: str = among("add", "add_first", "add_mint")
     order: str = among("mask first", "bias first", "merged")
     casts: str = among("none", "softmax", "softmax by mint", "scores", "operands")
-    softmax: str = among("softmax", "softmax_mint", "softmax_operator", "cell", "softmax_positive_axis")
+    softmax: str = among(
+        *("softmax", "softmax_mint", "softmax_operator", "cell", "softmax_positive_axis"),
+        *SPELLED_OUT_SOFTMAXES,
+    )
     int8: str = among(
         *("none", "Scaled", "ScaleTimes", "ScaledMint", "ScaledMethod", "Divided", "DividedOps"),
         *("Shifted", "OffsetPlus", "ShiftedMint", "ZeroPoint", "ZeroPointMint"),
@@ -153,22 +165,36 @@ class Draw:
 
     def reasons(self) -> set[str | None]:
         """Of which the pass must give one; none for a network that it must fuse."""
-        found = {MISSES[self.miss]} if self.miss != "none" else set()
-        if "kv_layout" in found and self.kv_heads == 1:  # all heads of all sequences could share this one
-            found = {"kv_mismatch"}
-        wrong = {self.key_repeat, self.value_repeat} & {*WRONG_REPEATS}
-        if wrong and self.kv_heads > 1 and self.group > 1:
-            found.add("head_order")
+        return {*self.misses().values()}
+
+    def misses(self) -> dict[str, str | None]:
+        """What keeps the pass from fusing, each with the reason that it gives for it alone."""
+        found: dict[str, str | None] = {}
+        if self.miss != "none":
+            found[self.miss] = MISSES[self.miss]
+            if MISSES[self.miss] == "kv_layout" and self.kv_heads == 1:  # which all heads of all sequences could share
+                found[self.miss] = "kv_mismatch"
+        if self.kv_heads > 1 and self.group > 1:
+            repeats = (("key", self.key_repeat), ("value", self.value_repeat))
+            found |= {f"{name}: {repeat}": "head_order" for name, repeat in repeats if repeat in WRONG_REPEATS}
         # Rows of a group that come from an axis of heads that was moved could be positions of the single KV head.
         proved = self.query_layout in ("BSH", "view", "BNSD") or self.query_scale == "tensor"
         if self.form == "grouped" and self.kv_heads == 1 and self.group > 1 and not proved:
-            found.add("query_length")
+            found["rows of a group that could be positions"] = "query_length"
+        return found | self._misses_of_selecting_masks()
+
+    def _misses_of_selecting_masks(self) -> dict[str, str]:
+        found = {}
         if any(mask.startswith("Select") for mask in self.masks) and self.negative * self.late > -1e4:
-            found.add("mask_value")
-        by_sequence = self.mask_shape == "sequence" and self.batch > 1
-        differs = self.mask_shape == "head" or (by_sequence and self.form == "3-D")
-        if self.mask.startswith("Select") and self.heads > 1 and differs:
-            found.add("mask_heads")
+            found["fill that does not hide"] = "mask_value"
+        if self.mask.startswith("Select") and self.heads > 1:
+            by_sequence = self.mask_shape == "sequence" and self.batch > 1
+            if self.mask_shape == "head":
+                found["selecting mask by head"] = "mask_heads"
+            if by_sequence and self.form == "3-D":
+                found["selecting mask by row of 3-D scores"] = "mask_heads"
+            if self.mask == "SelectNot" and self.mask_views == "broadcast":  # unseen below the negation
+                found["mask that is negated after it was broadcast"] = "mask_heads"
         return found
 
     def features(self) -> set[str]:
@@ -224,6 +250,9 @@ class Draw:
         narrow = self.score_type == ms.float16
         yield self.dtype == "float32" and self.casts != "none"
         yield self.casts.startswith("softmax") and self.softmax != "softmax"
+        if self.softmax == "divided after":  # what comes between would be divided by its own sum
+            yield self.nan_guard != "none" or self.miss in ("halved weights", "shifted weights", "head mask")
+        yield self.softmax in SPELLED_OUT_SOFTMAXES and self.miss in ("softmax over heads", "sigmoid")
         yield narrow and ("RealOver" in (self.score_scale, self.late_scale) or self.late == 1e-3)
         yield self.negative < (-65504 if narrow else -3.4e38) and bool({*self.masks} & {*MASKS_BY_PRODUCT})
         yield self.mask_views.endswith("numbers") and not self.mask.startswith("Additive")
@@ -242,15 +271,25 @@ class Draw:
 
 
 CHOICES = tuple(f for f in fields(Draw) if f.metadata)
+#: Of choices that are made more often or less often than others; misses have networks of their own.
+CHANCES = {"int8": 0.4, "miss": 0.1}
 
 
 def draw(seed: int) -> Draw:
-    """Each choice is made with a chance of its own, where it goes together with those that were made before it."""
-    rng = np.random.default_rng([11, seed])
+    """Each choice is made with a chance of its own, where it goes together with those that were made before it.
+
+    Every fourth network misses for one reason alone, and these take turns: of two reasons one could hide the other.
+    """
+    rng = np.random.default_rng([12, seed])
     chosen = Draw(seed)
+    alone = seed % 4 == 0
+    if alone:
+        chosen = replace(chosen, **tuple(NEAR_MISSES.values())[seed // 4 % len(NEAR_MISSES)])
+    misses = chosen.misses().keys()
     for choice in CHOICES:
         among = choice.metadata["among"]
         changed = replace(chosen, **{choice.name: among[rng.integers(len(among))]})
-        if rng.random() < (0.4 if choice.name == "int8" else 0.3) and changed.is_valid():
+        fits = changed.is_valid() and (not alone or changed.misses().keys() == misses)
+        if rng.random() < CHANCES.get(choice.name, 0.3) and fits:
             chosen = changed
     return chosen

@@ -530,12 +530,16 @@ def softmax_over_heads(scores):
     return ops.softmax(scores, 1 - scores.ndim)
 
 
-def softmax_spelled_out(scores):
-    exponentials = ops.exp(scores - scores.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+def exponentials(scores):
+    return ops.exp(scores - scores.max(-1, keepdims=True))
 
 
-def softmax_by_logarithm(scores):
+def exp_over_sum(scores):
+    weights = exponentials(scores)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def exp_of_log_softmax(scores):
     return ops.exp(ops.log_softmax(scores, -1))
 
 
@@ -565,14 +569,14 @@ def softmax_stage(chosen: Draw) -> Stage:
         return Stage(softmax_over_heads, lambda x: softmax(x, 1 - x.ndim))
     if chosen.miss == "sigmoid":
         return Stage(ops.sigmoid, lambda x: (1 + np.tanh(x / 2)) / 2)
-    spelled = {"softmax spelled out": softmax_spelled_out, "exponential of log_softmax": softmax_by_logarithm}
+    if chosen.softmax == "divided after":
+        return Stage(exponentials, lambda x: np.exp(x - x.max(-1, keepdims=True)))
+    spelled = {"cell": net.SoftmaxCell(), "exp over sum": exp_over_sum, "exp of log_softmax": exp_of_log_softmax}
     casts = {"softmax": net.softmax_in_fp32, "softmax by mint": net.softmax_in_fp32_mint}
-    if chosen.miss in spelled:
-        return Stage(spelled[chosen.miss], softmax)
     if chosen.casts in casts:
         return Stage(casts[chosen.casts], softmax)
-    if chosen.softmax == "cell":
-        return Stage(net.SoftmaxCell(), softmax)
+    if chosen.softmax in spelled:
+        return Stage(spelled[chosen.softmax], softmax)
     name = chosen.softmax if len(chosen.score_shape) == 4 else chosen.softmax.removesuffix("_positive_axis")
     return Stage(getattr(net, name), softmax)
 
@@ -616,13 +620,14 @@ def output_stage(chosen: Draw) -> Stage:
 class Decoder(nn.Cell):
     """Parts put together; how many inputs each takes is known."""
 
-    def __init__(self, cells, counts, score_product, value_product, shared_cache, returns):
+    def __init__(self, cells, counts, score_product, value_product, shared_cache, divided_after, returns):
         super().__init__()
         self.query, self.key, self.value, self.adjust, self.weights, self.output = cells
         self.ends = np.cumsum([0, *counts]).tolist()
         self.score_product = score_product
         self.value_product = value_product
         self.shared_cache = shared_cache
+        self.divided_after = divided_after
         self.returns = returns
 
     def construct(self, *inputs):
@@ -634,6 +639,8 @@ class Decoder(nn.Cell):
         scores = self.adjust(self.score_product(q, k), *inputs[ends[3] : ends[4]])
         weights = self.weights(scores, *inputs[ends[4] : ends[5]])
         attended = self.value_product(weights, v)
+        if self.divided_after:
+            attended = attended / weights.sum(-1, keepdims=True)
         output = self.output(attended, *inputs[ends[5] :])
         if self.returns == "scores returned":
             return output, scores
@@ -672,6 +679,7 @@ class Network:
             score_product(chosen),
             value_product(chosen),
             chosen.cache == "the key is the value",
+            chosen.softmax == "divided after",
             returns,
         )
         self.exact, self.rounding = self._evaluate(stages, [[as_array(x) for x in part] for part in inputs])
@@ -684,6 +692,8 @@ class Network:
         if self.draw.key_layout != "BNDS":
             k, k_size = k.swapaxes(-1, -2), k_size.swapaxes(-1, -2)
         p = weights.numpy(adjust.numpy(q @ k, *inputs[3]), *inputs[4])
+        if self.draw.softmax == "divided after":
+            p = p / p.sum(-1, keepdims=True)
         score_size = adjust.bound(q_size @ k_size, *sizes[3]).reshape(p.shape)
 
         # To first order, scores that are off by up to e * score_size move sum(p v) by up to e * spread, because of

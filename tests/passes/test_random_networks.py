@@ -7,6 +7,7 @@ IFA_TEST_NETWORKS=1.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,15 +16,15 @@ import numpy as np
 import pytest
 from judging import TOLERANCE, compare
 from mindspore import nn
-from random_draws import CHOICES, Draw, draw
+from random_draws import CHOICES, NEAR_MISSES, Draw, draw
 from random_networks import Network
 
 from ifa_fusion.report import Site
 
 FIRST = int(os.environ.get("IFA_TEST_SEED", "0"))
 COUNT = int(os.environ.get("IFA_TEST_NETWORKS", "504"))
-#: In a graph of 12 each takes half the time of a graph of its own; larger graphs gain nothing.
-PER_GRAPH = 12
+#: In a graph of 36 each takes 0.9 seconds, in one of 12 a quarter more, alone twice as long.
+PER_GRAPH = 36
 
 
 class SideBySide(nn.Cell):
@@ -126,4 +127,10 @@ def test_every_choice_is_drawn():
     for choice in CHOICES:
         assert {getattr(chosen, choice.name) for chosen in draws} == {*choice.metadata["among"]}, choice.name
     refused = sum(bool(chosen.reasons()) for chosen in draws)
-    assert 0.2 < refused / len(draws) < 0.5
+    assert 0.3 < refused / len(draws) < 0.6
+
+
+def test_every_miss_is_drawn_alone():
+    """Of two reasons, the second would be given where the pass fails to see the first."""
+    alone = Counter(miss for seed in range(504) if len(misses := draw(seed).misses()) == 1 for miss in misses)
+    assert min(alone[miss] for miss in NEAR_MISSES) >= 4, alone
