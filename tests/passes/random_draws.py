@@ -174,11 +174,14 @@ class Draw:
             found[self.miss] = MISSES[self.miss]
             if MISSES[self.miss] == "kv_layout" and self.kv_heads == 1:  # which all heads of all sequences could share
                 found[self.miss] = "kv_mismatch"
+        if self.softmax == "divided after" and self.form == "3-D, softmax in 4-D":
+            found["sums of exponentials that were reshaped"] = "softmax_form"
         if self.kv_heads > 1 and self.group > 1:
             repeats = (("key", self.key_repeat), ("value", self.value_repeat))
             found |= {f"{name}: {repeat}": "head_order" for name, repeat in repeats if repeat in WRONG_REPEATS}
         # Rows of a group that come from an axis of heads that was moved could be positions of the single KV head.
-        proved = self.query_layout in ("BSH", "view", "BNSD") or self.query_scale == "tensor"
+        stays = self.query_layout == "BNSD" and self.product != "both flags"
+        proved = stays or self.query_layout in ("BSH", "view") or self.query_scale == "tensor"
         if self.form == "grouped" and self.kv_heads == 1 and self.group > 1 and not proved:
             found["rows of a group that could be positions"] = "query_length"
         return found | self._misses_of_selecting_masks()

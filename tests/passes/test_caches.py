@@ -252,14 +252,16 @@ def rows_repeated(x):
     return net.repeat_interleave(x.reshape(2, 2, 10, 8))
 
 
-@pytest.mark.parametrize("adjust", [net.SelectMaskedFill(-1e9), net.Additive(-1e9)], ids=["select", "additive"])
-def test_rows_with_a_mask_by_sequence(adjust):
+@pytest.mark.parametrize(
+    ("kind", "adjust"), [("selecting", net.SelectMaskedFill(-1e9)), ("additive", net.Additive(-1e9))]
+)
+def test_rows_with_a_mask_by_sequence(kind, adjust):
     operands, hidden = draw(), draw_hidden(2, 1, 1, 10)
     query, (_, key, value) = operands.bnsd[0], operands.rows
     outcome = compare(Attention(key=rows_repeated, adjust=adjust), *tensors(query, key, value, hidden))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
-    assert outcome.features == (*features(), "mask")
+    assert outcome.features == (*features(), f"mask: {kind} -> bool")
 
 
 def test_rows_in_3d_with_a_mask_in_4d():
@@ -274,7 +276,7 @@ def test_rows_in_3d_with_a_mask_in_4d():
     outcome = compare(attention, *tensors(*operands.rows, hidden))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
-    assert outcome.features == (*features(), "mask")
+    assert outcome.features == (*features(), "mask: selecting -> bool")
 
 
 def values_of_rows(p, v):
@@ -314,7 +316,7 @@ def test_rows_of_one_sequence():
     outcome = compare(attention, *tensors(query, key, value, hidden))
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(hidden=hidden[:, 0]))
-    assert outcome.features == (*features(), "mask")
+    assert outcome.features == (*features(), "mask: selecting -> bool")
 
 
 def one_sequence(x):

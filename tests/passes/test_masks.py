@@ -166,7 +166,7 @@ def test_mask_merged_with_a_bias(adjust):
     operands, outcome = run(adjust(-1e9), hidden, bias)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask", "bias")
+    assert outcome.features[4:] == ("mask: additive -> bool", "bias")
 
 
 def test_two_masks_merged_with_a_bias():
@@ -174,7 +174,7 @@ def test_two_masks_merged_with_a_bias():
     operands, outcome = run(net.MasksAndBiasMerged(-1e9), first, second, bias)
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(bias=bias[:, :, 0], hidden=(first | second)[:, :, 0]))
-    assert outcome.features[4:] == ("2 masks", "bias")
+    assert outcome.features[4:] == ("mask: additive -> bool", "mask: additive -> bool", "bias")
 
 
 def test_merged_mask_that_the_scale_weakens_stays_in_the_bias():
@@ -191,7 +191,7 @@ def test_layers_that_share_a_mask_merged_with_a_bias():
     layers = (net.Residual(Attention(adjust=net.add)) for _ in range(2))
     outcome = compare(net.StackSharingMergedMask(*layers), *tensors(*draw().bnsd, ~hidden, bias))
     outcome.assert_fused(2)
-    assert all(site.features[4:] == ("mask", "bias") for site in outcome.report.sites)
+    assert all(site.features[4:] == ("mask: additive -> bool", "bias") for site in outcome.report.sites)
     assert outcome.operators["LogicalNot"] <= 1
 
 
@@ -211,7 +211,7 @@ def test_sliding_window():
     outcome.assert_fused()
     steps = np.arange(10)
     outcome.assert_gives(operands.attend(hidden=(steps > 7) | (steps <= 3)))
-    assert outcome.features[4:] == ("mask",)
+    assert outcome.features[4:] == ("mask: additive -> bool",)
 
 
 @pytest.mark.parametrize("adjust", [net.AdditiveSliced, net.AdditiveScattered], ids=lambda a: a.__name__)

@@ -66,7 +66,7 @@ def test_multi_head_attention_up_to_1_3(dtype: Any) -> None:
     inputs = tensors(query, key, value, key_past.transpose(0, 1, 3, 2), value_past, dtype=dtype)
     outcome = compare(mf.MultiHeadAttention(), *inputs, Tensor(past, ms.int32))
     expected = operands.attend(SCALE, hidden=hidden)
-    assert_fused(outcome, expected, "mask", "key transposed", kv_heads=6)
+    assert_fused(outcome, expected, "mask: additive -> lengths", "key transposed", kv_heads=6)
     assert str(dtype).lower() in outcome.features[1]
 
 
@@ -80,7 +80,7 @@ def test_llama_attention(alibi: bool, dtype: Any, kv_heads: int) -> None:
     extra = tensors(bias, dtype=dtype) if alibi else []
     outcome = compare(mf.LLamaAttention(kv_heads), *inputs, None, Tensor(~hidden), *extra)
     expected = operands.attend(SCALE, bias=bias[:, :, 0] if alibi else 0.0, hidden=hidden)
-    assert_fused(outcome, expected, "mask", *(["bias"] if alibi else []), kv_heads=kv_heads)
+    assert_fused(outcome, expected, "mask: additive -> bool", *(["bias"] if alibi else []), kv_heads=kv_heads)
 
 
 @KV_HEADS
@@ -90,7 +90,7 @@ def test_older_llama_attention(dtype: Any, kv_heads: int) -> None:
     past, hidden = sequences()
     inputs = tensors(*in_the_middle(operands, past), dtype=dtype)
     outcome = compare(mf.OlderLLamaAttention(kv_heads), *inputs, Tensor(past, ms.int32), Tensor(~hidden))
-    assert_fused(outcome, operands.attend(SCALE, hidden=hidden), "mask", kv_heads=kv_heads)
+    assert_fused(outcome, operands.attend(SCALE, hidden=hidden), "mask: additive -> bool", kv_heads=kv_heads)
 
 
 @KV_HEADS
@@ -100,7 +100,12 @@ def test_chatglm2_attention(dtype: Any, kv_heads: int) -> None:
     hidden = padded()
     inputs = tensors(*at_the_end(operands), dtype=dtype)
     outcome = compare(mf.ChatGLM2Attention(kv_heads), *inputs, None, Tensor(hidden[:, None]))
-    assert_fused(replace(outcome, dtype=dtype), operands.attend(SCALE, hidden=hidden), "mask", kv_heads=kv_heads)
+    assert_fused(
+        replace(outcome, dtype=dtype),
+        operands.attend(SCALE, hidden=hidden),
+        "mask: additive -> bool",
+        kv_heads=kv_heads,
+    )
 
 
 @KV_HEADS
@@ -111,4 +116,5 @@ def test_dot_product_attention(fills: bool, dtype: Any, kv_heads: int) -> None:
     hidden = padded()
     inputs = tensors(*at_the_end(operands), dtype=dtype)
     outcome = compare(mf.DotProductAttention(kv_heads, fills), *inputs, None, Tensor(hidden[:, None]))
-    assert_fused(outcome, operands.attend(SCALE, hidden=hidden), "mask", kv_heads=kv_heads)
+    kind = "selecting" if fills else "additive"
+    assert_fused(outcome, operands.attend(SCALE, hidden=hidden), f"mask: {kind} -> bool", kv_heads=kv_heads)

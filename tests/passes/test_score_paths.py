@@ -157,6 +157,9 @@ def empty_rows_set_to_0(q, k, v, hidden, kept, alibi):
     return ops.where(kept.any(-1, keep_dims=True), output, 0.0)
 
 
+ADDED, SELECTED = "mask: additive -> bool", "mask: selecting -> bool"
+
+
 class Path(NamedTuple):
     """A line of the catalogue, and what it computes: softmax(scale * Q K^T + factor * alibi, masked) V."""
 
@@ -166,7 +169,7 @@ class Path(NamedTuple):
     factor: float = 0.0
     masks: str = "hidden"
     dtype: Any = ms.float32
-    features: tuple[str, ...] = ("mask",)
+    features: tuple[str, ...] = (ADDED,)
 
 
 BOTH = "hidden or not kept"
@@ -181,15 +184,15 @@ PATHS = [
     Path("6", no_mask, masks="", features=()),
     Path("6 without scale", neither, 1.0, masks="", features=()),
     Path("7", masked_then_divided),
-    Path("8", biased_then_scaled, factor=SCALE, features=("mask", "bias")),
-    Path("9", biased_in_3d, factor=1.0, dtype=ms.float16, features=("mask", "bias")),
-    Path("10", biased_in_fp32, factor=1.0, dtype=ms.float16, features=("mask", "bias")),
-    Path("11", selected_then_masked, masks=BOTH, dtype=ms.float16, features=("2 masks",)),
-    Path("12", divided_by_the_root_of_a_shape, 8**-0.5, masks=BOTH, features=("2 masks",)),
+    Path("8", biased_then_scaled, factor=SCALE, features=(ADDED, "bias")),
+    Path("9", biased_in_3d, factor=1.0, dtype=ms.float16, features=(ADDED, "bias")),
+    Path("10", biased_in_fp32, factor=1.0, dtype=ms.float16, features=(SELECTED, "bias")),
+    Path("11", selected_then_masked, masks=BOTH, dtype=ms.float16, features=(ADDED, SELECTED)),
+    Path("12", divided_by_the_root_of_a_shape, 8**-0.5, masks=BOTH, features=(ADDED, SELECTED)),
     Path("13", zeros_added),
-    Path("13 with an input", any_input_times_0_added, features=("mask", "bias")),
-    Path("14", times_1_and_bias, 1.0, 1.0, features=("mask", "bias")),
-    Path("14 merged", merged_bias, 1.0, 1.0, dtype=ms.float16, features=("mask", "bias")),
+    Path("13 with an input", any_input_times_0_added, features=(ADDED, "bias")),
+    Path("14", times_1_and_bias, 1.0, 1.0, features=(ADDED, "bias")),
+    Path("14 merged", merged_bias, 1.0, 1.0, dtype=ms.float16, features=(ADDED, "bias")),
     Path("15", raised_in_fp16, 1.0, dtype=ms.float16),
     Path("15 by clamp", clamped, 1.0),
     Path("18", empty_rows_set_to_0, 1.0, masks="not kept"),

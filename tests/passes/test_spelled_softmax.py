@@ -571,7 +571,8 @@ def test_masks(stage, adjust):
     outcome = compare(Attention(adjust=adjust, weights=stage), *tensors(*operands.bnsd, hidden))
     assert_fused(outcome)
     outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
-    assert outcome.features[4:] == ("mask",)
+    kind = "selecting" if isinstance(adjust, net.SelectMaskedFill) else "additive"
+    assert outcome.features[4:] == (f"mask: {kind} -> bool",)
 
 
 @pytest.mark.parametrize("stage", [behind, behind_unshifted], ids=lambda stage: stage.__name__)
