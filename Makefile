@@ -8,7 +8,6 @@ SANITIZED_BUILD := build/sanitized
 NEON_BUILD := build/neon
 CLANGXX ?= clang++
 FUZZ_SECONDS ?= 30
-RANDOM_NETWORKS := tests/passes/test_random_networks.py
 NETWORKS ?= 10000
 SEED ?= 504
 JOBS ?= $(shell nproc)
@@ -79,7 +78,7 @@ fuzz: $(SANITIZED_BUILD)/.built
 
 # Random networks beyond the 504 of `make test`; a failing one is shrunk and printed.
 fuzz-pass: $(VENV)/.built
-	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest -n $(JOBS) $(RANDOM_NETWORKS)
+	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest -n $(JOBS) tests/passes/test_random_networks.py
 
 # Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
 $(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)

@@ -390,15 +390,6 @@ class MergedWithBias(nn.Cell):
         return scores + (bias + self.mask.mask(condition))
 
 
-class AddConstant(nn.Cell):
-    def __init__(self, bias):
-        super().__init__()
-        self.bias = bias
-
-    def construct(self, scores):
-        return scores + self.bias
-
-
 def of_scores(chosen: Draw, x: Array) -> Array:
     """(1|B, 1|N, 1, ...) in a shape that broadcasts to the scores'; (S,) stays."""
     if x.ndim == 1 or (len(chosen.score_shape) == 4 and chosen.form != "grouped"):
@@ -467,7 +458,7 @@ def bias_stage(chosen: Draw) -> Stage:
     bias = of_scores(chosen, numbers(chosen, 4, *shape))
     given = tensor(bias, chosen.score_type)
     if chosen.bias == "constant":
-        return Stage(AddConstant(given), lambda x: x + bias, magnitude=lambda x: x + np.abs(bias))
+        return Stage(net.Plus(given), lambda x: x + bias, magnitude=lambda x: x + np.abs(bias))
     return Stage(getattr(net, chosen.bias_by), np.add, (given,))
 
 
