@@ -57,6 +57,8 @@ MISSES = {
 }
 #: Without an operator of that name; the last divides what the value product gives.
 SPELLED_OUT_SOFTMAXES = ("exp over sum", "exp of log_softmax", "divided after")
+#: Of `product` and `values`: these take no batches that broadcast.
+BATCH_MATMULS = {"bmm", "flag", "both flags"}
 #: Choices that each bring one thing that keeps the pass from fusing, by the name that `Draw.misses` has for it.
 NEAR_MISSES: dict[str, dict[str, Any]] = {
     **{miss: {"miss": miss} for miss in MISSES},
@@ -163,6 +165,12 @@ class Draw:
     def masks(self) -> tuple[str, ...]:
         return tuple(mask for mask in (self.mask, self.second_mask) if mask != "none")
 
+    @property
+    def subtracts_twice(self) -> bool:
+        """Whether a softmax that is spelled out begins with a score that is subtracted: that is a softmax as well."""
+        between = self.masks or self.bias != "none" or self.late_scale != "none"
+        return self.miss == "score subtracted" and self.softmax in SPELLED_OUT_SOFTMAXES and not between
+
     def reasons(self) -> set[str | None]:
         """Of which the pass must give one; none for a network that it must fuse."""
         return {*self.misses().values()}
@@ -170,7 +178,7 @@ class Draw:
     def misses(self) -> dict[str, str | None]:
         """What keeps the pass from fusing, each with the reason that it gives for it alone."""
         found: dict[str, str | None] = {}
-        if self.miss != "none":
+        if self.miss != "none" and not self.subtracts_twice:
             found[self.miss] = MISSES[self.miss]
             if MISSES[self.miss] == "kv_layout" and self.kv_heads == 1:  # which all heads of all sequences could share
                 found[self.miss] = "kv_mismatch"
@@ -235,7 +243,8 @@ class Draw:
         repeats = {self.key_repeat, self.value_repeat}
         shares_heads = self.form in ("grouped", "grouped in 5-D", "broadcast")
         yield shares_heads and repeats != {"repeat_interleave"}
-        yield self.form == "broadcast" and self.kv_heads != 1
+        if self.form == "broadcast":
+            yield self.kv_heads != 1 or (self.group > 1 and bool({self.product, self.values} & BATCH_MATMULS))
         for repeat, layout in ((self.key_repeat, self.key_layout), (self.value_repeat, self.value_layout)):
             yield repeat == "early" and layout not in ("BSND", "BSH")
         yield self.cache == "concat" and self.length == 1
@@ -243,7 +252,7 @@ class Draw:
         if self.miss in ("key of one sequence", "value of one sequence"):
             yield self.batch == 1 or self.form != "4-D" or self.cache != "input" or self.key_layout == "BNDS"
             product = self.product if self.miss.startswith("key") else self.values
-            yield product in ("bmm", "flag", "both flags")  # they take no batches that broadcast
+            yield product in BATCH_MATMULS
         yield self.miss in ("scores returned", "weights returned") and self.finish == "used twice"
         yield self.miss == "value of another head size" and self.cache == "the key is the value"
         if self.miss == "two query positions":
