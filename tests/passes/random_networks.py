@@ -233,12 +233,15 @@ def write(stored: Stored, how: str, dtype: Any) -> Operand:
     return Operand(tensor(array, dtype), SAME)
 
 
+def head_size(chosen: Draw, which: int) -> int:
+    """Of the key, which is 0, or the value, which is 1."""
+    return chosen.head_size + (which == 1 and chosen.miss == "value of another head size")
+
+
 def dequantised(chosen: Draw, which: int) -> Stage:
     """(x + offset) * scale of an int8 key, which is 0, or value, which is 1."""
-    kind, dtype = chosen.int8, chosen.factor_type
-    shape = {"numbers": (), "channels": (chosen.head_size,)}.get(
-        chosen.int8_parameters, (chosen.kv_heads, 1, chosen.head_size)
-    )
+    kind, dtype, d = chosen.int8, chosen.factor_type, head_size(chosen, which)
+    shape = {"numbers": (), "channels": (d,)}.get(chosen.int8_parameters, (chosen.kv_heads, 1, d))
     rng = np.random.default_rng([5, chosen.seed, which])
     scale, offset = rng.integers(1, 9, shape) / 256, rng.integers(-30, 30, shape).astype(float)  # exact in fp16
 
@@ -302,9 +305,8 @@ def query(chosen: Draw) -> Operand:
 
 def cache_array(chosen: Draw, which: int) -> Array:
     alone = chosen.miss == ("key of one sequence", "value of one sequence")[which]
-    wider = chosen.miss == "value of another head size" and which == 1
     same = which == 1 and chosen.cache == "the key is the value"
-    b, d = 1 if alone else chosen.batch, chosen.head_size + wider
+    b, d = 1 if alone else chosen.batch, head_size(chosen, which)
     if chosen.int8 != "none":
         rng = np.random.default_rng([7, chosen.seed, which])
         return rng.integers(-128, 128, (b, chosen.kv_heads, chosen.length, d)).astype(np.int8)
