@@ -76,8 +76,6 @@ bool TakeRound(const CNodePtr &node, Met *met) {
   return true;
 }
 
-bool IsFloatCast(const CNodePtr &node) { return IsOp(node, "Cast") && IsFloat(TypeOf(node)); }
-
 }  // namespace
 
 std::optional<OutputQuantisation> OutputQuantisationOf(const AttentionSite &site) {

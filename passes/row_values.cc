@@ -16,16 +16,6 @@ using Kind = Reduction::Kind;
 // Nested operations; logsumexp has seven. What is read twice at each level stays cheap.
 constexpr int kDeepest = 12;
 
-bool IsFloatCast(const AnfNodePtr &node) {
-  Walk ignored;
-  return std::holds_alternative<AnfNodePtr>(TakeCast(node, &ignored));
-}
-
-AnfNodePtr BehindCasts(AnfNodePtr node) {
-  while (IsFloatCast(node)) node = Operand(node, 0);
-  return node;
-}
-
 /// Whether a view holds the same elements in the same order.
 bool KeepsOrder(const AnfNodePtr &view) {
   const auto shape = ShapeOf(Operand(view, 0));
@@ -125,7 +115,8 @@ std::optional<RowValue> LogOf(const AnfNodePtr &node, int depth) {
   }
   const auto reduction = ReductionOf(value);
   if (!reduction) return Joined(FactorsOf(value), LogOf, depth - 1);
-  const AnfNodePtr exponentials = BehindCasts(reduction->tensor);
+  AnfNodePtr exponentials = reduction->tensor;
+  while (const AnfNodePtr above = SameRowsAbove(exponentials)) exponentials = above;
   if (!reduction->of_rows || reduction->kind != Kind::kSum || !IsOp(exponentials, "Exp")) return std::nullopt;
   const ShiftedScores exponent = Shifted(Operand(exponentials, 0), depth - 1);
   RowValue sum = exponent.LogSum();
@@ -158,6 +149,15 @@ ShiftedScores Shifted(const AnfNodePtr &node, int depth) {
 }
 
 }  // namespace
+
+AnfNodePtr SameRowsAbove(const AnfNodePtr &node) {
+  Walk ignored;
+  for (const Step step : {TakeCast, TakeRowReshape}) {
+    const Outcome outcome = step(node, &ignored);
+    if (const auto *taken = std::get_if<AnfNodePtr>(&outcome)) return *taken;
+  }
+  return nullptr;
+}
 
 RowValue ShiftedScores::LogSum() const { return *Combined({scores, 0, 1}, shift, -1); }
 

@@ -32,6 +32,9 @@ struct ShiftedScores {
   RowValue LogSum() const;
 };
 
+/// The operand of a cast, or of a reshape that leaves the last axis alone; null for other nodes.
+mindspore::AnfNodePtr SameRowsAbove(const mindspore::AnfNodePtr &node);
+
 /// Any tensor, with as much of a shift as can be told from it; the scores have no casts as their last nodes.
 ShiftedScores ShiftedScoresOf(const mindspore::AnfNodePtr &node);
 

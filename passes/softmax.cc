@@ -10,11 +10,6 @@ namespace {
 using mindspore::AnfNodePtr;
 using mindspore::CNodePtr;
 
-bool IsCast(const AnfNodePtr &node) {
-  Walk ignored;
-  return std::holds_alternative<AnfNodePtr>(TakeCast(node, &ignored));
-}
-
 bool Contains(const std::vector<AnfNodePtr> &nodes, const AnfNodePtr &node) {
   return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
 }
@@ -44,26 +39,26 @@ std::optional<Division> DivisionBy(const RowValue &log_divisor, const AnfNodePtr
   for (const CNodePtr &user : UsersOf(tensor)) {
     const auto found = LogDivisorOf(user, tensor);
     if (found && *found == log_divisor) return Division{user, found->stable};
-    const auto division = IsCast(user) ? DivisionBy(log_divisor, user) : std::nullopt;
+    const auto division = IsFloatCast(user) ? DivisionBy(log_divisor, user) : std::nullopt;
     if (division) return division;
   }
   return std::nullopt;
 }
 
-/// A sum, or casts of which there are only sums.
+/// A sum, or the same rows of which there are only sums.
 bool IsSummedUp(const CNodePtr &user) {
   const auto reduction = ReductionOf(user);
   if (reduction) return reduction->kind == Reduction::Kind::kSum;
   const auto users = UsersOf(user);
-  return IsCast(user) && std::all_of(users.begin(), users.end(), IsSummedUp);
+  return SameRowsAbove(user) != nullptr && std::all_of(users.begin(), users.end(), IsSummedUp);
 }
 
-/// A sum of a tensor, or of its casts; null where there is none.
+/// A sum of a tensor, or of the same rows; null where there is none.
 CNodePtr SumOf(const AnfNodePtr &tensor) {
   for (const CNodePtr &user : UsersOf(tensor)) {
     const auto reduction = ReductionOf(user);
     if (reduction && reduction->kind == Reduction::Kind::kSum) return user;
-    const CNodePtr sum = IsCast(user) ? SumOf(user) : nullptr;
+    const CNodePtr sum = SameRowsAbove(user) != nullptr ? SumOf(user) : nullptr;
     if (sum != nullptr) return sum;
   }
   return nullptr;
@@ -77,15 +72,6 @@ bool IsDividedByRows(const AnfNodePtr &tensor) {
     const bool divides = (IsOp(user, "Div") || IsOp(user, "RealDiv")) && Operand(user, 0) == tensor;
     return divides && !NumberOf(divisor) && ShapeOf(divisor) != ShapeOf(tensor);
   });
-}
-
-bool LeavesRows(const CNodePtr &user, const AnfNodePtr &node) {
-  Walk ignored;
-  for (const Step step : {TakeCast, TakeRowReshape}) {
-    const Outcome outcome = step(user, &ignored);
-    if (const auto *taken = std::get_if<AnfNodePtr>(&outcome)) return *taken == node;
-  }
-  return false;
 }
 
 Softmax Operator(const CNodePtr &node) {
@@ -145,7 +131,7 @@ void FindDivision(const std::vector<AnfNodePtr> &passed, Softmax *softmax) {
       AddNodes(user, softmax);
       return;
     }
-    if (!LeavesRows(user, node)) return;
+    if (SameRowsAbove(user) != node) return;
     way.push_back(user);
   }
 }

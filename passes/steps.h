@@ -26,6 +26,11 @@ struct Walk {
 struct NotMine {};
 using Outcome = std::variant<NotMine, mindspore::AnfNodePtr, Refusal>;
 
+/// Whether the node changes one floating-point type for another.
+bool IsFloatCast(const mindspore::AnfNodePtr &node);
+/// The first node upwards, from this one on, that does not.
+mindspore::AnfNodePtr BehindCasts(mindspore::AnfNodePtr node);
+
 /// A change of the element type. In real arithmetic it changes nothing.
 Outcome TakeCast(const mindspore::AnfNodePtr &node, Walk *walk);
 

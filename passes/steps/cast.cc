@@ -2,11 +2,20 @@
 
 namespace ifa::passes {
 
-Outcome TakeCast(const mindspore::AnfNodePtr &node, Walk * /*walk*/) {
-  if (!IsOp(node, "Cast")) return NotMine{};
-  const auto input = Operand(node, 0);
-  if (!IsFloat(TypeOf(node)) || !IsFloat(TypeOf(input))) return NotMine{};
-  return input;
+using mindspore::AnfNodePtr;
+
+bool IsFloatCast(const AnfNodePtr &node) {
+  return IsOp(node, "Cast") && IsFloat(TypeOf(node)) && IsFloat(TypeOf(Operand(node, 0)));
+}
+
+AnfNodePtr BehindCasts(AnfNodePtr node) {
+  while (IsFloatCast(node)) node = Operand(node, 0);
+  return node;
+}
+
+Outcome TakeCast(const AnfNodePtr &node, Walk * /*walk*/) {
+  if (!IsFloatCast(node)) return NotMine{};
+  return Operand(node, 0);
 }
 
 }  // namespace ifa::passes

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "passes/steps.h"
@@ -49,6 +50,17 @@ bool IsFinite(const TwoValued &values) {
   return std::isfinite(values.if_true) && std::isfinite(values.if_false);
 }
 
+/// The same mask by what its condition negates, which a broadcast to all heads may stand above.
+Mask WithoutNegations(Mask mask) {
+  AnfNodePtr &condition = mask.selector.condition;
+  while (IsOp(condition, "LogicalNot") && TypeOf(Operand(condition, 0)) == mindspore::kNumberTypeBool) {
+    condition = Operand(condition, 0);
+    std::swap(mask.selector.if_true, mask.selector.if_false);
+    mask.hidden_when = !mask.hidden_when;
+  }
+  return mask;
+}
+
 /// A two-valued tensor that hides one of its values from the softmax. The other value shifts all visible
 /// scores alike and so does not matter.
 std::optional<Mask> AdditiveMask(const AnfNodePtr &tensor, double factor, const Shape &score_shape) {
@@ -59,29 +71,26 @@ std::optional<Mask> AdditiveMask(const AnfNodePtr &tensor, double factor, const 
   const bool true_hides = std::isfinite(if_false) && Hides(if_true - if_false);
   const bool false_hides = std::isfinite(if_true) && Hides(if_false - if_true);
   if (!true_hides && !false_hides) return std::nullopt;
-  return Mask{*values, true_hides, score_shape, Bias{tensor, factor, score_shape}, std::nullopt};
+  return WithoutNegations(
+      {*values, true_hides, score_shape, Bias{tensor, factor, score_shape}, std::nullopt});
 }
 
-/// The sum that the tensor is, behind casts: a mask and a bias may be merged before they meet the scores.
-AnfNodePtr SumIn(AnfNodePtr tensor) {
-  while (IsOp(tensor, "Cast") && IsFloat(TypeOf(tensor))) tensor = Operand(tensor, 0);
-  return IsSum(tensor) ? tensor : nullptr;
-}
-
-/// Records what is added to the scores: a mask, a bias, or a sum of masks and a bias.
+/// Records what is added to the scores: a mask, a bias, or a sum of masks and a bias, which may be merged
+/// before they meet the scores.
 void Record(const AnfNodePtr &tensor, const Shape &score_shape, Walk *walk) {
   if (const auto mask = AdditiveMask(tensor, walk->scale, score_shape)) {
     walk->masks.push_back(*mask);
     return;
   }
-  const AnfNodePtr sum = SumIn(tensor);
-  for (const size_t index : {0, 1}) {
-    const auto mask = AdditiveMask(Operand(sum, index), walk->scale, score_shape);
-    const AnfNodePtr rest = Operand(sum, 1 - index);
-    if (mask && ShapeOf(rest) && IsFloat(TypeOf(rest))) {
-      walk->masks.push_back(*mask);
-      Record(rest, score_shape, walk);
-      return;
+  if (const AnfNodePtr sum = BehindCasts(tensor); IsSum(sum)) {
+    for (const size_t index : {0, 1}) {
+      const auto mask = AdditiveMask(Operand(sum, index), walk->scale, score_shape);
+      const AnfNodePtr rest = Operand(sum, 1 - index);
+      if (mask && ShapeOf(rest) && IsFloat(TypeOf(rest))) {
+        walk->masks.push_back(*mask);
+        Record(rest, score_shape, walk);
+        return;
+      }
     }
   }
   walk->biases.push_back({tensor, walk->scale, score_shape});
@@ -105,7 +114,7 @@ Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_wh
                    "another mask or a bias, or sets scores to -inf"};
   }
   TwoValued selector{condition, 0, 0, *condition_shape, {}};
-  walk->masks.push_back({selector, hidden_when, *shape, std::nullopt, std::nullopt});
+  walk->masks.push_back(WithoutNegations({selector, hidden_when, *shape, std::nullopt, std::nullopt}));
   return scores;
 }
 

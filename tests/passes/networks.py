@@ -374,6 +374,13 @@ class AdditiveBroadcastCondition(Additive):
         return ops.where(ops.broadcast_to(condition, (2, 6, 1, 10)), self.neg, 0.0)
 
 
+class AdditiveNotBroadcast(Additive):
+    """True where the position is kept; negated after it was broadcast to all heads."""
+
+    def mask(self, condition):
+        return ops.where(ops.logical_not(ops.broadcast_to(condition, (2, 6, 1, 10))), self.neg, 0.0)
+
+
 class TwoMasks(Additive):
     """Hides where either says so; the second is (S,)."""
 
@@ -507,6 +514,13 @@ class SelectNot(Additive):
 
     def construct(self, scores, condition):
         return ops.masked_fill(scores, ops.logical_not(condition), self.neg)
+
+
+class SelectNotBroadcast(Additive):
+    """True where the position is kept; negated after it was broadcast to all heads."""
+
+    def construct(self, scores, condition):
+        return ops.masked_fill(scores, ops.logical_not(ops.broadcast_to(condition, scores.shape)), self.neg)
 
 
 class SelectBroadcast(Additive):

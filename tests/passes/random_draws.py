@@ -182,8 +182,6 @@ class Draw:
             found[self.miss] = MISSES[self.miss]
             if MISSES[self.miss] == "kv_layout" and self.kv_heads == 1:  # which all heads of all sequences could share
                 found[self.miss] = "kv_mismatch"
-        if self.softmax == "divided after" and self.form == "3-D, softmax in 4-D":
-            found["sums of exponentials that were reshaped"] = "softmax_form"
         if self.kv_heads > 1 and self.group > 1:
             repeats = (("key", self.key_repeat), ("value", self.value_repeat))
             found |= {f"{name}: {repeat}": "head_order" for name, repeat in repeats if repeat in WRONG_REPEATS}
@@ -204,8 +202,6 @@ class Draw:
                 found["selecting mask by head"] = "mask_heads"
             if by_sequence and self.form == "3-D":
                 found["selecting mask by row of 3-D scores"] = "mask_heads"
-            if self.mask == "SelectNot" and self.mask_views == "broadcast":  # unseen below the negation
-                found["mask that is negated after it was broadcast"] = "mask_heads"
         return found
 
     def features(self) -> set[str]:

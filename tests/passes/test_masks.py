@@ -99,6 +99,22 @@ def test_shapes_of_masks(adjust, shape):
     assert outcome.features[4:] == (f"mask: {kind_of(adjust)} -> bool",)
 
 
+@pytest.mark.parametrize("adjust", [net.SelectNotBroadcast, net.AdditiveNotBroadcast], ids=lambda a: a.__name__)
+def test_masks_negated_after_they_were_broadcast(adjust):
+    hidden = draw_hidden(2, 1, 1, 10)
+    operands, outcome = run(adjust(-1e9), ~hidden)
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+    assert outcome.features[4:] == (f"mask: {kind_of(adjust(-1e9))} -> bool",)
+
+
+def test_integers_negated_after_they_were_broadcast():
+    hidden = draw_hidden(2, 1, 1, 10)
+    operands, outcome = run(net.AdditiveNotBroadcast(-1e9), np.where(hidden, 0, 2).astype(np.int32))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+
+
 def test_mask_of_integers():
     hidden = draw_hidden(2, 1, 1, 10)
     operands, outcome = run(net.AdditiveOfIntegers(-1e9), hidden.astype(np.int32))

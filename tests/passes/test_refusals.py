@@ -223,7 +223,7 @@ def test_key_before_heads_are_split_is_not_taken_for_positions_before_heads():
     assert not np.allclose(outcome.unfused[0][:, :, 0], operands.attend(), atol=0.01)
 
 
-@pytest.mark.parametrize("adjust", [net.Select, net.SelectKeep, net.SelectMaskedFill])
+@pytest.mark.parametrize("adjust", [net.Select, net.SelectKeep, net.SelectMaskedFill, net.SelectNotBroadcast])
 def test_selecting_mask_that_differs_by_head(adjust):
     outcome = compare(Attention(adjust=adjust(-1e9)), *tensors(*draw().bnsd, draw_hidden(1, 6, 1, 10)))
     outcome.assert_refused("mask_heads", location=line_of(net.softmax, SOFTMAX_LINE))
