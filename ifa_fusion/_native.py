@@ -39,7 +39,7 @@ def _load() -> tuple[ctypes.CDLL, Path]:
 
 
 _library, LIBRARY_PATH = _load()
-_library.ifa_set_options.argtypes = [ctypes.c_bool, ctypes.c_bool, ctypes.c_int]
+_library.ifa_set_options.argtypes = [ctypes.c_bool, ctypes.c_bool, ctypes.c_int, ctypes.c_bool]
 _library.ifa_set_options.restype = None
 _library.ifa_pass_seconds.argtypes = []
 _library.ifa_pass_seconds.restype = ctypes.c_double
@@ -58,10 +58,16 @@ _library.ifa_set_thread_count.restype = None
 TARGETS = (None, "cpu", "ascend")
 """Devices that graphs can be meant for, numbered as in `passes/options.h`; None is the one that MindSpore runs on."""
 
+ASCEND_KERNELS = ("cann", "ascendc")
+"""Whose kernel runs the fused operator on Ascend."""
 
-def set_options(*, enabled: bool, strict: bool, target: str | None) -> None:
-    """Switches the pass for graphs that are compiled from now on; `target` is one of `TARGETS`."""
-    _library.ifa_set_options(enabled, strict, TARGETS.index(target))
+
+def set_options(*, enabled: bool, strict: bool, target: str | None, ascend_kernel: str) -> None:
+    """Switches the pass for graphs that are compiled from now on.
+
+    `target` is one of `TARGETS`, and `ascend_kernel` one of `ASCEND_KERNELS`.
+    """
+    _library.ifa_set_options(enabled, strict, TARGETS.index(target), ascend_kernel == "ascendc")
 
 
 def take_report() -> str:

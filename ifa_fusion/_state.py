@@ -27,6 +27,7 @@ class FusionState:
         enabled: Whether attention is fused.
         strict: Whether rows in which every position is masked keep their value.
         target: The device that graphs are meant for: "cpu", "ascend", or None for the one that MindSpore runs on.
+        ascend_kernel: Whose kernel graphs for Ascend call: "cann" or "ascendc".
         fresh: For graphs that must be compiled anew, whatever the caches hold: the path of a file that there was never
             before. "" otherwise.
     """
@@ -34,28 +35,34 @@ class FusionState:
     enabled: bool = False
     strict: bool = False
     target: str | None = None
+    ascend_kernel: str = "cann"
     fresh: str = ""
 
     @classmethod
-    def checked(cls, *, strict: bool, target: str | None = None) -> "FusionState":
+    def checked(cls, *, strict: bool, target: str | None = None, ascend_kernel: str = "cann") -> "FusionState":
         """Fusion, as a user asks for it.
 
         Raises:
             TypeError: If `strict` is not a bool.
-            ValueError: If `target` is unknown.
+            ValueError: If `target` or `ascend_kernel` is unknown.
         """
         if not isinstance(strict, bool):
             raise TypeError(f"strict must be True or False, but got {strict!r}.")
         if target not in _native.TARGETS:
             raise ValueError(f'target must be "cpu", "ascend" or None, but got {target!r}.')
-        return cls(enabled=True, strict=strict, target=target)
+        if ascend_kernel not in _native.ASCEND_KERNELS:
+            raise ValueError(f'ascend_kernel must be "cann" or "ascendc", but got {ascend_kernel!r}.')
+        return cls(enabled=True, strict=strict, target=target, ascend_kernel=ascend_kernel)
 
     @property
     def key(self) -> str:
         """What is added to MindSpore's keys; nothing when fusion is off, so that those stay MindSpore's own."""
         if self == FusionState():
             return ""
-        return f".ifa_fusion[enabled={self.enabled:d},strict={self.strict:d},target={self.target},fresh={self.fresh}]"
+        return (
+            f".ifa_fusion[enabled={self.enabled:d},strict={self.strict:d},target={self.target},"
+            f"ascend_kernel={self.ascend_kernel},fresh={self.fresh}]"
+        )
 
 
 _state = FusionState()
@@ -66,7 +73,9 @@ def switch(state: FusionState) -> None:
     global _state
     if state.enabled:
         _register_pass()
-    _native.set_options(enabled=state.enabled, strict=state.strict, target=state.target)
+    _native.set_options(
+        enabled=state.enabled, strict=state.strict, target=state.target, ascend_kernel=state.ascend_kernel
+    )
     _state = state
 
 
@@ -100,7 +109,8 @@ def _add_state_to_caches() -> None:
     ms.nn.Cell._predict = _dropping_other_states(ms.nn.Cell._predict)
 
 
-_TARGET_FILES = {"cpu": "_native.py", "ascend": "fusion.py"}
+_FILES = {"strict": "_state.py", "cpu": "_native.py", "ascend": "fusion.py", "ascendc": "mindir.py"}
+"""Any files will do that tell the states apart."""
 
 
 def _with_state_files(set_files: Any) -> Any:
@@ -109,9 +119,9 @@ def _with_state_files(set_files: Any) -> Any:
     @functools.wraps(set_files)
     def set_with_state(executor: Any, files: list[str]) -> Any:
         state = [str(_native.LIBRARY_PATH)] if _state.enabled else []
-        # Any files will do that tell the states apart.
-        state += [__file__] if _state.strict else []
-        state += [str(Path(__file__).with_name(_TARGET_FILES[_state.target]))] if _state.target else []
+        options = ["strict"] if _state.strict else []
+        options += [option for option in (_state.target, _state.ascend_kernel) if option in _FILES]
+        state += [str(Path(__file__).with_name(_FILES[option])) for option in options]
         state += [_state.fresh] if _state.fresh else []
         return set_files(executor, [*files, *state])
 

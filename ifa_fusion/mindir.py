@@ -34,17 +34,19 @@ def fuse_mindir(
     *,
     strict: bool = False,
     target: str | None = None,
+    ascend_kernel: str = "cann",
 ) -> Report:
     """Writes a MindIR in which the decode attention of another one is fused.
 
-    The result holds the fused primitive: it runs on Ascend with MindSpore alone, and on a CPU in a process that has
-    imported `ifa_fusion`.
+    The result holds the fused primitive: it runs on Ascend with MindSpore alone, and on a CPU, or with the AscendC
+    kernel, in a process that has imported `ifa_fusion`.
 
     Args:
         source: The MindIR to read.
         destination: The file to write, ``.mindir``. It appears when it is complete, not before.
         strict: As for `enable`.
         target: The device that will run it, as for `enable`: "ascend" for a file that is made on a CPU for Ascend.
+        ascend_kernel: As for `enable`.
 
     Returns:
         The sites of the graph.
@@ -53,9 +55,9 @@ def fuse_mindir(
         FileNotFoundError: If there is no file `source`, or no folder for `destination`.
         TypeError: If `strict` is not a bool.
         ValueError: If a path does not end in ``.mindir``, `destination` is a folder, `source` is no MindIR or has an
-            input that is not a tensor, or `target` is unknown.
+            input that is not a tensor, or `target` or `ascend_kernel` is unknown.
     """
-    state = FusionState.checked(strict=strict, target=target)
+    state = FusionState.checked(strict=strict, target=target, ascend_kernel=ascend_kernel)
     source, destination = _checked(Path(source), "source"), _checked(Path(destination), "destination")
     if not source.is_file():
         raise FileNotFoundError(f"source must be a MindIR file, but there is no {source}.")

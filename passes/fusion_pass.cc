@@ -96,7 +96,8 @@ bool TrySite(const CNodePtr &softmax, Run *run) {
   const auto *refusal = std::get_if<Refusal>(&rewritten);
   report.fused = refusal == nullptr;
   report.reason = refusal ? refusal->reason : "fused";
-  report.message = refusal ? refusal->message : "rewritten into one IncreFlashAttention";
+  report.message =
+      refusal ? refusal->message : std::string("rewritten into one ") + FusedOperator(run->target);
   if (refusal == nullptr) {
     report.after = run->recorder.After(match->site, std::get<AnfNodePtr>(rewritten)).nodes;
   } else if (const auto cause = before.index.find(refusal->node); cause != before.index.end()) {

@@ -39,27 +39,25 @@ Shape StoredShape(Shape shape, bool transposed) {
   return shape;
 }
 
-/// The list of one tensor that the operator takes for keys and values.
+/// A key or value as the operator takes it.
 AnfNodePtr BuildCache(const GraphBuilder &builder, const AnfNodePtr &source, bool transposed,
-                      const Shape &shape) {
+                      const Shape &shape, Target target) {
   const AnfNodePtr stored = builder.Reshape(source, StoredShape(shape, transposed));
-  return builder.TupleOf({transposed ? builder.Transpose(stored, {0, 1, 3, 2}) : stored});
+  const AnfNodePtr cache = transposed ? builder.Transpose(stored, {0, 1, 3, 2}) : stored;
+  return target == Target::kAscendC ? cache : builder.TupleOf({cache});
 }
 
 AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
-                        const BlockTable &blocks, const AnfNodePtr &lengths) {
+                        const BlockTable &blocks, const AnfNodePtr &lengths, Target target) {
   const OperatorShapes shapes = ShapesOf(site);
   const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
-  const AnfNodePtr key = BuildCache(builder, site.key, site.key_transposed, shapes.key_value);
-  const AnfNodePtr value = BuildCache(builder, site.value, site.value_transposed, shapes.key_value);
+  const AnfNodePtr key = BuildCache(builder, site.key, site.key_transposed, shapes.key_value, target);
+  const AnfNodePtr value = BuildCache(builder, site.value, site.value_transposed, shapes.key_value, target);
   const Antiquantisation antiquantisation = BuildAntiquantisation(builder, site);
   const OutputScale output = BuildOutputScale(builder, site);
   const AnfNodePtr none = builder.None();
-  // The primitive's order: query, key, value, attn_mask, actual_seq_lengths, pse_shift, dequant_scale1,
-  // quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
-  // block_table, kv_padding_size, num_heads, input_layout (BSH 0, BNSD 1), scale_value, num_key_value_heads,
-  // block_size, inner_precise.
-  return builder.Call("IncreFlashAttention",
+  // In the order of kernels/ascendc/mindspore/decode_operator.h.
+  return builder.Call(FusedOperator(target),
                       {query,
                        key,
                        value,
@@ -103,7 +101,7 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
   const AnfNodePtr attention =
       CallOperator(builder, site, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared),
-                   BuildLengths(builder, site, shared));
+                   BuildLengths(builder, site, shared), target);
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);
   DropUnusedViews(site.passed);

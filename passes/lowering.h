@@ -1,4 +1,4 @@
-// From a proved site to nodes: the operands brought into the operator's shapes, and one IncreFlashAttention
+// From a proved site to nodes: the operands brought into the operator's shapes, and the fused operator
 // in place of the value matmul. Everything that the operator demands is inserted or refused here.
 #pragma once
 

@@ -12,6 +12,7 @@ struct Options {
   std::atomic<bool> enabled{false};
   std::atomic<bool> strict{false};  ///< keep the value of rows in which every position is masked
   std::atomic<TargetOption> target{TargetOption::kDevice};
+  std::atomic<bool> ascendc{false};  ///< on Ascend, call the kernel in kernels/ascendc instead of CANN's
 
   static Options &Instance() {
     static Options options;

@@ -52,10 +52,12 @@ EXPORT_CUSTOM_PASS_PLUGIN(ifa::passes::FusionPlugin)
 
 /// Turns the pass on or off for graphs compiled from now on.
 /// @param target an ifa::passes::TargetOption
-IFA_API void ifa_set_options(bool enabled, bool strict, int target) {
+/// @param ascendc whether graphs for Ascend call the kernel in kernels/ascendc
+IFA_API void ifa_set_options(bool enabled, bool strict, int target, bool ascendc) {
   auto &options = ifa::passes::Options::Instance();
   options.strict = strict;
   options.target = static_cast<ifa::passes::TargetOption>(target);
+  options.ascendc = ascendc;
   options.enabled = enabled;
 }
 

@@ -5,6 +5,7 @@
 
 #include "mindspore/core/include/ops/op_def.h"
 #include "passes/steps.h"
+#include "passes/target.h"
 
 namespace ifa::passes {
 namespace {
@@ -333,12 +334,13 @@ Subgraph SubgraphRecorder::After(const AttentionSite &site, const AnfNodePtr &re
     return node->isa<mindspore::CNode>() && made_.count(node->debug_info()) != 0;
   };
   const std::unordered_set<AnfNodePtr> sources{site.query, site.key, site.value};
+  const char *fused_operator = FusedOperator(CurrentTarget());
   Members members;
   // Each with the operand of the fused node that it leads to.
   std::vector<std::pair<std::string, AnfNodePtr>> open{{"", result}};
   for (size_t i = 0; i < open.size(); ++i) {
     const auto [part, node] = open[i];
-    const bool is_fused = IsOp(node, "IncreFlashAttention");
+    const bool is_fused = IsOp(node, fused_operator);
     members.Add(node, is_fused ? "fused" : "inserted");
     const OperandNames names(node);
     for (const Taken &taken : TakenBy(node)) {

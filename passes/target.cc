@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "kernels/ascendc/mindspore/decode_operator.h"
 #include "mindspore/core/include/utils/ms_context.h"
 #include "passes/options.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 // Of the operator on every target: the document allows no more.
 constexpr int64_t kLargestHeadSize = 512;
-// Of CANN's operator on Ascend 910B, by its tiling; unknown sizes are left to it.
+// Of CANN's operator on Ascend 910B, by its tiling, and for the one in kernels/ascendc the same; unknown
+// sizes are left to them.
 constexpr int64_t kLargestGroup = 64;
 constexpr int64_t kMostKvHeads = 256;
 constexpr int64_t kLargestBatch = 65536;
@@ -47,17 +49,22 @@ std::optional<Refusal> CheckAscendLimits(const AttentionSite &site) {
   return std::nullopt;
 }
 
+bool IsForAscend(TargetOption option) {
+  if (option != TargetOption::kDevice) return option == TargetOption::kAscend;
+  const auto context = mindspore::MsContext::GetInstance();
+  return context->get_param<std::string>(mindspore::MS_CTX_DEVICE_TARGET) == mindspore::kAscendDevice;
+}
+
 }  // namespace
 
 Target CurrentTarget() {
-  const TargetOption option = Options::Instance().target;
-  if (option != TargetOption::kDevice) {
-    return option == TargetOption::kAscend ? Target::kAscend : Target::kCpu;
-  }
-  const auto context = mindspore::MsContext::GetInstance();
-  return context->get_param<std::string>(mindspore::MS_CTX_DEVICE_TARGET) == mindspore::kAscendDevice
-             ? Target::kAscend
-             : Target::kCpu;
+  const Options &options = Options::Instance();
+  if (!IsForAscend(options.target)) return Target::kCpu;
+  return options.ascendc ? Target::kAscendC : Target::kAscend;
+}
+
+const char *FusedOperator(Target target) {
+  return target == Target::kAscendC ? kDecodeOperator : kBuiltInOperator;
 }
 
 std::optional<Refusal> CheckLimits(const AttentionSite &site, Target target) {
@@ -66,7 +73,7 @@ std::optional<Refusal> CheckLimits(const AttentionSite &site, Target target) {
                    "the head size is " + std::to_string(site.head_size) + ", the operator takes at most 512",
                    site.key};
   }
-  return target == Target::kAscend ? CheckAscendLimits(site) : std::nullopt;
+  return target == Target::kCpu ? std::nullopt : CheckAscendLimits(site);
 }
 
 }  // namespace ifa::passes

@@ -15,6 +15,7 @@
 #include "decode_attention.h"
 #include "include/runtime/utils/runtime_conf/runtime_conf.h"
 #include "kernel/cpu/cpu_kernel.h"
+#include "kernels/ascendc/mindspore/decode_operator.h"
 #include "operator_call.h"
 #include "ops/ops_frontend_func_impl.h"
 #include "utils/ms_context.h"
@@ -344,6 +345,10 @@ class IncreFlashAttentionInfer : public mindspore::ops::OpFrontendFuncImpl {
 /// copy of the library, or a MindSpore that brings a CPU kernel of its own, keeps what was there first.
 bool RegisterWithMindSpore() {
   auto &kernels = mindspore::kernel::Factory<mindspore::kernel::NativeCpuKernelMod>::Instance();
+  // Graphs for the AscendC kernel run on a CPU as well: their operator has the same operands.
+  if (!kernels.IsRegistered(kDecodeOperator)) {
+    kernels.Register(kDecodeOperator, [] { return std::make_shared<IncreFlashAttentionCpuKernel>(); });
+  }
   if (kernels.IsRegistered(kPrimitiveName)) return false;
   kernels.Register(kPrimitiveName, [] { return std::make_shared<IncreFlashAttentionCpuKernel>(); });
   if (mindspore::ops::GetOpFrontendFuncImplPtr(kPrimitiveName) == nullptr) {

@@ -18,7 +18,7 @@ import ifa_fusion
 TENSOR = mind_ir_pb2.TensorProto
 TYPES = {
     **{TENSOR.FLOAT: "fp32", TENSOR.FLOAT16: "fp16", TENSOR.BFLOAT16: "bf16"},
-    **{TENSOR.BOOL: "bool", TENSOR.INT32: "int32", TENSOR.INT64: "int64"},
+    **{TENSOR.BOOL: "bool", TENSOR.INT8: "int8", TENSOR.INT32: "int32", TENSOR.INT64: "int64"},
 }
 #: dequant_scale1, quant_scale1, dequant_scale2, quant_scale2, quant_offset2, antiquant_scale, antiquant_offset,
 #: block_table, kv_padding_size
@@ -26,24 +26,29 @@ NOTHING_ELSE = [None] * 9
 BNSD, BSH = 1, 0
 
 
-def exported(network: nn.Cell, *inputs: Tensor) -> Any:
+def exported(network: nn.Cell, *inputs: Tensor, ascend_kernel: str = "cann") -> Any:
     """A MindIR for Ascend in which the one site is fused."""
     ms.export(network, *inputs, file_name="network", file_format="MINDIR")
-    report = ifa_fusion.fuse_mindir("network.mindir", "fused.mindir", target="ascend")
+    report = ifa_fusion.fuse_mindir("network.mindir", "fused.mindir", target="ascend", ascend_kernel=ascend_kernel)
     assert [site.reason for site in report.sites] == ["fused"], str(report)
     model = mind_ir_pb2.ModelProto()
     model.ParseFromString(Path("fused.mindir").read_bytes())
     return model
 
 
-def operands_of_fused_node(model: Any) -> list[Any]:
+def operands_of_fused_node(model: Any, operator: str = "IncreFlashAttention") -> list[Any]:
     """Of each operand the type and shape, [type and shape] for a tuple of one, the number, or None."""
+    return operands_and_result(model, operator)[0]
+
+
+def operands_and_result(model: Any, operator: str) -> tuple[list[Any], Any]:
+    """Of the one node that calls the operator."""
     known = {value.name: described(value.tensor[0]) for value in model.graph.input}
     for node in model.graph.node:
         attribute = next(a for a in node.attribute if a.name in ("shape", "value"))
         known[node.name] = described_result(attribute)
-    (fused,) = (node for node in model.graph.node if "IncreFlashAttention" in node.op_type)
-    return [known[name] for name in fused.input]
+    (fused,) = (node for node in model.graph.node if operator in node.op_type)
+    return [known[name] for name in fused.input], known[fused.name]
 
 
 def described(tensor: Any) -> tuple[Any, ...]:
