@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ifa_fusion import _state
+import mindspore as ms
+
+from ifa_fusion import _ascend_kernel, _state
 from ifa_fusion._state import FusionState
 
 
@@ -23,6 +25,8 @@ def enable(*, strict: bool = False, target: str | None = None, ascend_kernel: st
     Raises:
         TypeError: If `strict` is not a bool.
         ValueError: If `target` or `ascend_kernel` is unknown.
+        RuntimeError: If `ascend_kernel` is "ascendc", MindSpore's device is Ascend, and the operator package is not
+            installed or can't be loaded.
     """
     _state.switch(_checked(strict, target, ascend_kernel))
 
@@ -46,4 +50,7 @@ def fusion(*, strict: bool = False, target: str | None = None, ascend_kernel: st
 
 
 def _checked(strict: bool, target: str | None, ascend_kernel: str) -> FusionState:
-    return FusionState.checked(strict=strict, target=target, ascend_kernel=ascend_kernel)
+    state = FusionState.checked(strict=strict, target=target, ascend_kernel=ascend_kernel)
+    if ascend_kernel == "ascendc" and target != "cpu" and ms.get_context("device_target") == "Ascend":
+        _ascend_kernel.register()
+    return state

@@ -21,6 +21,7 @@ from attention_networks import (
 from mindspore import Tensor
 
 import ifa_fusion
+from ifa_fusion import _ascend_kernel
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +132,30 @@ def test_wrong_arguments_change_nothing(switch, arguments, error, named):
     with pytest.raises(error, match=named), switch(**arguments) or nullcontext():
         pass
     assert not is_fused()
+
+
+@pytest.fixture
+def on_ascend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if that were MindSpore's device, on a machine where nothing is installed for it."""
+    monkeypatch.setattr(ms, "get_context", {"device_target": "Ascend"}.get)
+    for name in ("ASCEND_CUSTOM_OPP_PATH", "ASCEND_OPP_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("on_ascend")
+def test_ascendc_on_a_device_without_an_operator_package():
+    with pytest.raises(RuntimeError, match="needs the operator package with IfaDecode"):
+        ifa_fusion.enable(ascend_kernel="ascendc")
+    with ifa_fusion.fusion(ascend_kernel="ascendc", target="cpu"), ifa_fusion.fusion(ascend_kernel="cann"):
+        pass
+
+
+@pytest.mark.usefixtures("on_ascend")
+def test_ascendc_on_a_device_without_cann(monkeypatch, tmp_path):
+    monkeypatch.setattr(_ascend_kernel, "operator_library", lambda: tmp_path / "libcust_opapi.so")
+    monkeypatch.setattr(_ascend_kernel, "_BACKEND", tmp_path / "libmindspore_ascend.so.2")
+    with pytest.raises(RuntimeError, match=r"can't be given to MindSpore's Ascend backend .*libmindspore_ascend"):
+        ifa_fusion.enable(ascend_kernel="ascendc")
 
 
 ORDERS = [
