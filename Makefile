@@ -12,9 +12,9 @@ NETWORKS ?= 10000
 SEED ?= 504
 JOBS ?= $(shell nproc)
 
-NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
+NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
 CPP_EXTRA := $(shell find tests benchmarks -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
-FORMATTED := $(filter %.cc %.h,$(NATIVE) $(CPP_EXTRA))
+FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
