@@ -94,27 +94,20 @@ class TileSequence {
   uint64_t tile_count() const { return tile_count_; }
   uint64_t weight() const { return weight_; }
 
-  /// The beginning of the tile that is nearest to the place that has `weight` before it, which must not
-  /// decrease from call to call.
+  /// Finds the tile in which the place lies that has `weight` before it: less than weight(), and not less
+  /// than in the call before.
   void Find(uint64_t weight, uint32_t *row, uint32_t *tile) {
-    while (batch_ < lengths_.size() && before_ + kv_heads_ * WeightOf(batch_) <= weight) {
+    while (before_ + kv_heads_ * WeightOf(batch_) <= weight) {
       before_ += kv_heads_ * WeightOf(batch_++);
     }
-    *row = static_cast<uint32_t>(batch_ * kv_heads_);
-    *tile = 0;
-    if (batch_ == lengths_.size()) return;
     const uint64_t within = weight - before_;
-    const uint64_t head = within / WeightOf(batch_);
-    const uint64_t nearest = (within % WeightOf(batch_) + TileWeight() / 2) / TileWeight();
-    const bool next_row = nearest >= TilesOf(batch_);
-    *row += static_cast<uint32_t>(head + (next_row ? 1 : 0));
-    *tile = static_cast<uint32_t>(next_row ? 0 : nearest);
+    *row = static_cast<uint32_t>(batch_ * kv_heads_ + within / WeightOf(batch_));
+    *tile = static_cast<uint32_t>(within % WeightOf(batch_) / (tile_rows_ + TileOverhead()));
   }
 
  private:
   // Of each tile, in positions: what starting its copies and its instructions takes, whatever it holds.
   uint64_t TileOverhead() const { return tile_rows_ / 8; }
-  uint64_t TileWeight() const { return tile_rows_ + TileOverhead(); }
   uint64_t TilesOf(size_t batch) const { return (lengths_[batch] + tile_rows_ - 1) / tile_rows_; }
   uint64_t WeightOf(size_t batch) const { return lengths_[batch] + TilesOf(batch) * TileOverhead(); }
 
@@ -140,7 +133,7 @@ void DealTiles(const std::vector<int64_t> &lengths, uint32_t available, DecodeTi
     // Of two cores that would start at one place, which one heavy tile among light ones makes, one has no
     // work.
     const bool is_new = row != tiling->startRow[cores - 1] || tile != tiling->startTile[cores - 1];
-    if (!is_new || row == tiling->batch * tiling->kvHeads) continue;
+    if (!is_new) continue;
     tiling->startRow[cores] = row;
     tiling->startTile[cores] = tile;
     tiling->hasSplitRows |= tile > 0;
