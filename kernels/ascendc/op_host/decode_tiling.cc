@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/ascendc/op_kernel/cube_plan.h"
 #include "kernels/ascendc/op_kernel/memory_plan.h"
 #include "kernels/cpu/decode_attention.h"
 #include "kernels/cpu/operator_refusal.h"
