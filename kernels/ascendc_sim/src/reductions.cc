@@ -1,0 +1,42 @@
+#include "ascendc/reductions.h"
+
+namespace AscendC::lanes {
+namespace {
+
+bool IsActive(const LaneBits &lanes, uint32_t lane) { return (lanes[lane / 64] >> (lane % 64) & 1) != 0; }
+
+template <typename Better>
+Reduced Extreme(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count, Better better) {
+  Reduced found{0, kMostLanes};
+  for (uint32_t lane = first; lane < first + count; ++lane) {
+    if (IsActive(lanes, lane) && (found.index == kMostLanes || better(values[lane], found.value))) {
+      found = {values[lane], lane};
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+Reduced Sum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
+  float sums[kMostLanes];
+  for (uint32_t lane = 0; lane < count; ++lane) {
+    sums[lane] = IsActive(lanes, first + lane) ? values[first + lane] : 0;
+  }
+  for (uint32_t width = count / 2; width > 0; width /= 2) {
+    for (uint32_t lane = 0; lane < width; ++lane) {
+      sums[lane] = sums[2 * lane] + sums[2 * lane + 1];
+    }
+  }
+  return {sums[0], 0};
+}
+
+Reduced Maximum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
+  return Extreme(values, lanes, first, count, [](float a, float b) { return a > b; });
+}
+
+Reduced Minimum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
+  return Extreme(values, lanes, first, count, [](float a, float b) { return a < b; });
+}
+
+}  // namespace AscendC::lanes
