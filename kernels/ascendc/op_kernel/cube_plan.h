@@ -1,0 +1,109 @@
+// The cube path's sizes, all derived here: positions of a tile, the slots of a cube core's L1 and L0, the
+// rings in global memory through which a cube core and its vector cores pass their results.
+#pragma once
+
+#include <cstdint>
+
+#include "memory_plan.h"
+
+namespace ifa::ascendc {
+
+/// Rows and columns of a fractal, the square in which the cube unit takes 16-bit operands.
+constexpr uint32_t kFractal = 16;
+constexpr uint32_t kFractalElements = kFractal * kFractal;
+
+/// Tiles that the scores run ahead of the values: while a cube core loads that many tiles of both, the scores
+/// go to the vector cores and return as weights.
+constexpr uint32_t kScoreLead = 2;
+/// Tiles by which the vector cores widen an int8 cache before the cube core needs it.
+constexpr uint32_t kWidenLead = 2;
+
+/// Slots of the rings in global memory. A slot is written anew only after the writer has waited for a result
+/// that came from its old content, which the two leads bring about without further flags.
+constexpr uint32_t kRingSlots = kScoreLead + 1;
+constexpr uint32_t kWidenedSlots = kWidenLead + 1;
+
+/// Bytes of one tile of 16-bit keys or values in L1: large enough for long copies, small enough for five of
+/// them, which the leads keep in flight.
+constexpr uint32_t kCubeTileBytes = 64 * 1024;
+
+/// Elements of a chunk, which is what a vector core works on at once: some heads' scores of a tile, or some
+/// heads' outputs, in fp32. An int8 cache leaves less of the unified buffer to them.
+constexpr IFA_SHARED uint32_t ChunkElements(bool int8_cache) { return int8_cache ? 2048 : 4096; }
+
+/// Buffers of a vector core (vector_staging.h). What arrives is a chunk, or as many bytes of an int8 cache;
+/// what departs is a chunk's weights in 16 bits, or rows of an int8 cache that are as wide now.
+constexpr IFA_SHARED uint32_t Arrivals(bool int8_cache) { return int8_cache ? 4 : 3; }
+constexpr uint32_t kDepartures = 2;
+constexpr IFA_SHARED uint32_t ArrivalBytes(bool int8_cache) {
+  return ChunkElements(int8_cache) * sizeof(float);
+}
+constexpr IFA_SHARED uint32_t DepartureBytes(bool int8_cache) {
+  return int8_cache ? ArrivalBytes(int8_cache) * sizeof(uint16_t)
+                    : ChunkElements(int8_cache) * sizeof(uint16_t);
+}
+
+/// A chunk's heads begin at a multiple of this (online_softmax.h).
+constexpr uint32_t kChunkHeads = 8;
+
+/// Positions of a tile, a multiple of 16: kChunkHeads of them must fit a chunk, and half of L0C the scores of
+/// all heads.
+constexpr IFA_SHARED uint32_t CubeTileRows(uint32_t group, uint32_t head_size, bool int8_cache) {
+  const uint32_t fitting =
+      kCubeTileBytes / sizeof(uint16_t) / RoundUp(head_size, kFractal) / kFractal * kFractal;
+  const uint32_t of_chunk = ChunkElements(int8_cache) / kChunkHeads;
+  const uint32_t of_sums = kL0cBytes / 2 / sizeof(float) / RoundUp(group, kFractal);
+  const uint32_t longest = of_chunk < of_sums ? of_chunk : of_sums;
+  return fitting < longest ? fitting : longest;
+}
+
+/// A slot of L1 holds both operands of one product: a tile, and before it the rows of the query heads, which
+/// are queries (head_size wide) or weights (a tile's positions wide).
+struct OperandSlots {
+  uint32_t heads;       ///< rows of the left operand, a multiple of 16
+  uint32_t left_bytes;  ///< of [heads][max(head_size, tile_rows)]
+  uint32_t bytes;
+  uint32_t count;
+};
+
+constexpr IFA_SHARED OperandSlots PlanOperandSlots(uint32_t group, uint32_t head_size, uint32_t tile_rows) {
+  const uint32_t heads = RoundUp(group, kFractal);
+  const uint32_t width = RoundUp(head_size, kFractal);
+  const uint32_t left_bytes = heads * (width > tile_rows ? width : tile_rows) * sizeof(uint16_t);
+  const uint32_t bytes = left_bytes + tile_rows * width * sizeof(uint16_t);
+  const uint32_t fitting = kL1Bytes / bytes;
+  const uint32_t useful = 2 * kScoreLead + 1;
+  return {heads, left_bytes, bytes, fitting < useful ? fitting : useful};
+}
+
+/// Where a cube core and its vector cores leave their results for each other (cube_exchange.h): byte offsets
+/// into the private part of the workspace that belongs to the core.
+struct CubeRings {
+  uint64_t weights;  ///< 16 bit [kRingSlots][group][tile_rows]; before it the scores, fp32 of the same shape
+  uint64_t outputs;  ///< fp32 [kRingSlots][group][head_size rounded up to 16]
+  uint64_t queries;  ///< 16 bit [kWidenedSlots][group][head_size rounded up to 16]; of an int8 cache, as the
+                     ///< next two
+  uint64_t keys;     ///< 16 bit [kWidenedSlots][tile_rows][head_size]
+  uint64_t values;   ///< 16 bit [kWidenedSlots][tile_rows][head_size]
+  uint64_t bytes;
+};
+
+constexpr IFA_SHARED CubeRings PlanCubeRings(uint32_t group, uint32_t head_size, bool int8_cache) {
+  const uint64_t tile_rows = CubeTileRows(group, head_size, int8_cache);
+  const uint64_t width = RoundUp(head_size, kFractal);
+  const uint64_t widened = int8_cache ? kWidenedSlots * sizeof(uint16_t) : 0;
+  CubeRings rings = {};
+  rings.weights = kRingSlots * group * tile_rows * sizeof(float);
+  rings.outputs = rings.weights + kRingSlots * group * tile_rows * sizeof(uint16_t);
+  rings.queries = rings.outputs + kRingSlots * group * width * sizeof(float);
+  rings.keys = rings.queries + widened * group * width;
+  rings.values = rings.keys + widened * tile_rows * head_size;
+  rings.bytes = rings.values + widened * tile_rows * head_size;
+  return rings;
+}
+
+constexpr IFA_SHARED uint64_t CubePrivateBytes(uint32_t group, uint32_t head_size, bool int8_cache) {
+  return PlanCubeRings(group, head_size, int8_cache).bytes;
+}
+
+}  // namespace ifa::ascendc

@@ -1,0 +1,270 @@
+// A vector core's part of the cube path. It has half of the query heads of each KV head: it makes weights of
+// their scores for the cube core, and sums the outputs that come back. Of an int8 cache it also widens half
+// of each tile, in the order in which the cube core wants keys and values.
+#pragma once
+
+#include "cache_units.h"
+#include "cache_widener.h"
+#include "cube_exchange.h"
+#include "cube_plan.h"
+#include "decode_arguments.h"
+#include "kernel_operator.h"
+#include "online_softmax.h"
+#include "output_rows.h"
+#include "row_operations.h"
+#include "score_terms.h"
+#include "split_combine.h"
+#include "tile_cursor.h"
+#include "vector_staging.h"
+
+namespace ifa::ascendc {
+
+/// @tparam Query half or bfloat16_t
+/// @tparam T of the matrix products: half for an int8 cache, else Query
+template <typename Query, typename T, bool int8_cache>
+class CubeVectorCore {
+ public:
+  __aicore__ inline void Init(AscendC::TPipe *pipe, const DecodeTiling &tiling,
+                              const DecodeArguments &arguments, uint32_t core,
+                              const CubeExchange<T> &exchange) {
+    tiling_ = &tiling;
+    exchange_ = exchange;
+    width_ = PaddedHeadSize(tiling.headSize);
+    const uint32_t half_heads = CeilDiv(tiling.group, 2);
+    first_head_ = AscendC::GetSubBlockIdx() == 0 ? 0 : half_heads;
+    heads_ = AscendC::GetSubBlockIdx() == 0 ? half_heads : tiling.group - half_heads;
+    cursor_.Init(tiling, core, arguments.lengths, arguments.kv_padding);
+    staging_.Init(pipe, int8_cache);
+    terms_.Init(pipe, tiling, arguments, kChunk, tiling.tileRows, 1);
+    softmax_.Init(pipe, kMostHeads);
+    output_.Init(pipe, tiling, arguments, kOutputElements);
+    split_.Init(tiling, arguments);
+    const uint32_t weighted_floats = heads_ * width_;
+    pipe->InitBuffer(weighted_memory_,
+                     (weighted_floats > kScratchFloats ? weighted_floats : kScratchFloats) * sizeof(float));
+    pipe->InitBuffer(rescale_memory_, kRingSlots * kStateFloats * sizeof(float));
+    pipe->InitBuffer(maxima_memory_, (kRingSlots + 1) * kStateFloats * sizeof(float));
+    pipe->InitBuffer(sums_memory_, (kRingSlots + 1) * kStateFloats * sizeof(float));
+    if constexpr (int8_cache) {
+      key_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.key));
+      value_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.value));
+      widener_.Init(tiling, arguments, &staging_);
+      units_.Init(pipe, tiling, arguments, &staging_);
+      pipe->InitBuffer(scales_memory_, kWidenedSlots * kStateFloats * sizeof(float));
+    }
+  }
+
+  __aicore__ inline void Run() {
+    uint32_t tiles = 0;  // taken from the cursor
+    bool more = true;
+    for (uint32_t tile = 0; more || tile < tiles + kScoreLead; ++tile) {
+      while (more && tiles <= tile + kLead && (more = NextTile(&steps_[tiles % kSteps]))) {
+        if constexpr (int8_cache) SendKeys(tiles, steps_[tiles % kSteps]);
+        ++tiles;
+      }
+      if (tile < tiles) {
+        if constexpr (int8_cache) SendValues(tile, steps_[tile % kSteps]);
+        WeighTile(tile, steps_[tile % kSteps]);
+      }
+      if (tile >= kScoreLead && tile - kScoreLead < tiles) {
+        AddOutputs(tile - kScoreLead, steps_[(tile - kScoreLead) % kSteps]);
+      }
+    }
+    if (tiling_->hasSplitRows == 0) return;
+    AscendC::SyncAll();
+    split_.Combine(static_cast<uint32_t>(AscendC::GetBlockIdx()), 2 * tiling_->cores,
+                   weighted_memory_.Get<float>(), &output_);
+  }
+
+ private:
+  static constexpr uint32_t kChunk = ChunkElements(int8_cache);
+  static constexpr uint32_t kMostHeads = kMaxGroup / 2;
+  static constexpr uint32_t kStateFloats = kMostHeads * kBlockFloats;  // [heads][8]
+  static constexpr uint32_t kOutputElements = 1024;  // of a copy: two heads of the largest size
+  // Keys are widened kWidenLead tiles ahead of their scores, values as far ahead of their outputs, which the
+  // cube core computes kScoreLead tiles later.
+  static constexpr uint32_t kLead = int8_cache ? kWidenLead : 0;
+  static constexpr uint32_t kSteps = kLead + kScoreLead + 1;
+  static_assert(kWidenLead == kScoreLead, "values of the tile that is weighed are widened");
+
+  /// Goes to the next step that has positions; finishes rows and shares without any.
+  __aicore__ inline bool NextTile(TileStep *step) {
+    while (cursor_.Next(step)) {
+      if (step->columns > 0) return true;
+      FinishEmpty(*step);
+    }
+    return false;
+  }
+
+  __aicore__ inline void SendKeys(uint32_t tile, const TileStep &step) {
+    if (step.opens) {
+      ++rows_sent_;
+      const uint32_t head = step.head * tiling_->group + first_head_;
+      units_.ConvertQueries(step.batch, step.head, head, heads_,
+                            exchange_.Queries(rows_sent_)[first_head_ * width_],
+                            State(scales_memory_, rows_sent_ % kWidenedSlots));
+    }
+    widener_.Widen(key_, step, exchange_.Keys(tile));
+    AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kKeysReady);
+  }
+
+  __aicore__ inline void SendValues(uint32_t tile, const TileStep &step) {
+    widener_.Widen(value_, step, exchange_.Values(tile));
+    AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kValuesReady);
+  }
+
+  /// Scores to weights, and how far the sums before them are to be scaled down.
+  __aicore__ inline void WeighTile(uint32_t tile, const TileStep &step) {
+    const uint32_t slot = tile % kRingSlots;
+    const uint32_t head = step.head * tiling_->group + first_head_;
+    const uint32_t most = kChunk / tiling_->tileRows / kChunkHeads * kChunkHeads;
+    if (step.opens) {
+      ++rows_weighed_;
+      softmax_.Reset();
+    }
+    AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kScoresReady);
+    for (uint32_t first = 0; first < heads_; first += most) {
+      const ScoreShape shape = {Min(most, heads_ - first), step.columns, RoundUp(step.columns, kFractal)};
+      terms_.Load(step.batch, head + first, step.position, shape);
+      auto scores = LoadScores(tile, first, shape);
+      if constexpr (int8_cache) {
+        const auto scales = State(scales_memory_, rows_weighed_ % kWidenedSlots);
+        terms_.Apply(scores, scales[first * kBlockFloats], shape);
+      } else {
+        terms_.Apply(scores, shape);
+      }
+      softmax_.Update(scores, first, shape.rows, shape.pitch,
+                      State(rescale_memory_, slot)[first * kBlockFloats]);
+      StoreWeights(tile, first, shape, scores);
+    }
+    if (step.closes && heads_ > 0) {
+      softmax_.BroadcastMax(State(maxima_memory_, slot), 0, heads_);
+      softmax_.BroadcastSum(State(sums_memory_, slot), 0, heads_);
+    }
+    AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kWeightsReady);
+  }
+
+  __aicore__ inline AscendC::LocalTensor<float> LoadScores(uint32_t tile, uint32_t first,
+                                                           const ScoreShape &shape) {
+    auto scores = staging_.arrivals.template AllocTensor<float>();
+    AscendC::DataCopy(scores, exchange_.Scores(tile)[(first_head_ + first) * tiling_->tileRows],
+                      RowsOf<float>(shape, tiling_->tileRows - shape.pitch, 0));
+    staging_.arrivals.EnQue(scores);
+    return staging_.arrivals.template DeQue<float>();
+  }
+
+  __aicore__ inline void StoreWeights(uint32_t tile, uint32_t first, const ScoreShape &shape,
+                                      AscendC::LocalTensor<float> &scores) {
+    auto weights = staging_.departures.template AllocTensor<T>();
+    AscendC::Cast(weights, scores, AscendC::RoundMode::CAST_RINT, shape.rows * shape.pitch);
+    staging_.arrivals.FreeTensor(scores);
+    staging_.departures.EnQue(weights);
+    weights = staging_.departures.template DeQue<T>();
+    AscendC::DataCopy(exchange_.Weights(tile)[(first_head_ + first) * tiling_->tileRows], weights,
+                      RowsOf<T>(shape, 0, tiling_->tileRows - shape.pitch));
+    staging_.departures.FreeTensor(weights);
+  }
+
+  /// A copy of a chunk's rows, with gaps of so many elements between them.
+  template <typename Element>
+  static __aicore__ inline AscendC::DataCopyParams RowsOf(const ScoreShape &shape, uint32_t from_gap,
+                                                          uint32_t to_gap) {
+    constexpr uint32_t kBlock = kBlockBytes / sizeof(Element);
+    return {static_cast<uint16_t>(shape.rows), static_cast<uint16_t>(shape.pitch / kBlock),
+            static_cast<uint16_t>(from_gap / kBlock), static_cast<uint16_t>(to_gap / kBlock)};
+  }
+
+  /// outputs so far = outputs so far * rescale + those of the tile
+  __aicore__ inline void AddOutputs(uint32_t tile, const TileStep &step) {
+    const uint32_t slot = tile % kRingSlots;
+    const uint32_t most = kChunk / width_;
+    const auto weighted = weighted_memory_.Get<float>();
+    AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kOutputsReady);
+    for (uint32_t first = 0; first < heads_; first += most) {
+      const uint32_t rows = Min(most, heads_ - first);
+      const uint32_t elements = rows * width_;
+      auto outputs = staging_.arrivals.template AllocTensor<float>();
+      AscendC::DataCopy(outputs, exchange_.Outputs(tile)[(first_head_ + first) * width_], elements);
+      staging_.arrivals.EnQue(outputs);
+      outputs = staging_.arrivals.template DeQue<float>();
+      const auto sum = weighted[first * width_];
+      if (step.opens) {
+        AscendC::Adds(sum, outputs, 0.0F, static_cast<int32_t>(elements));
+      } else {
+        CombineRows<RowOperation::kMultiply>(sum, sum, State(rescale_memory_, slot)[first * kBlockFloats],
+                                             rows, width_);
+        AscendC::Add(sum, sum, outputs, static_cast<int32_t>(elements));
+      }
+      staging_.arrivals.FreeTensor(outputs);
+      OrderVector();
+    }
+    if (!step.closes || heads_ == 0) return;
+    if constexpr (int8_cache) units_.ConvertOutputs(step.head, weighted, State(sums_memory_, slot), heads_);
+    Finish(step, slot, weighted, 0, heads_);
+  }
+
+  /// A row without positions is 0, a share without positions has no maximum and no sum.
+  __aicore__ inline void FinishEmpty(const TileStep &step) {
+    const uint32_t most = kChunk / width_;
+    for (uint32_t first = 0; first < heads_; first += most) {
+      const uint32_t rows = Min(most, heads_ - first);
+      AscendC::Duplicate(State(maxima_memory_, kRingSlots), kLowestScore, static_cast<int32_t>(kStateFloats));
+      AscendC::Duplicate(State(sums_memory_, kRingSlots), 0.0F, static_cast<int32_t>(kStateFloats));
+      auto zeros = staging_.arrivals.template AllocTensor<float>();
+      staging_.arrivals.EnQue(zeros);
+      zeros = staging_.arrivals.template DeQue<float>();
+      AscendC::Duplicate(zeros, 0.0F, static_cast<int32_t>(rows * width_));
+      OrderVector();
+      Finish(step, kRingSlots, zeros, first, rows);
+      staging_.arrivals.FreeTensor(zeros);
+    }
+  }
+
+  /// Of heads from `first` on; `slot` is that of their maxima and sums.
+  __aicore__ inline void Finish(const TileStep &step, uint32_t slot,
+                                const AscendC::LocalTensor<float> &weighted, uint32_t first, uint32_t rows) {
+    const auto maxima = State(maxima_memory_, slot)[first * kBlockFloats];
+    const auto sums = State(sums_memory_, slot)[first * kBlockFloats];
+    if (step.shared) {
+      split_.Save(step.slot, first_head_ + first, rows, weighted, maxima, sums);
+      return;
+    }
+    const uint64_t row = static_cast<uint64_t>(step.batch) * tiling_->heads + step.head * tiling_->group;
+    output_.Store(weighted, sums, rows, row + first_head_ + first);
+  }
+
+  using Memory = AscendC::TBuf<AscendC::TPosition::VECCALC>;
+
+  /// One [heads][8] of a ring.
+  __aicore__ inline AscendC::LocalTensor<float> State(Memory &memory, uint32_t slot) {
+    return memory.Get<float>()[slot * kStateFloats];
+  }
+
+  const DecodeTiling *tiling_ = nullptr;
+  CubeExchange<T> exchange_;
+  uint32_t width_ = 0;       // headSize rounded up to 16
+  uint32_t first_head_ = 0;  // of the group's
+  uint32_t heads_ = 0;       // of this core
+  TileCursor cursor_;
+  TileStep steps_[kSteps];
+  VectorStaging staging_;
+  ScoreTerms<Query> terms_;
+  OnlineSoftmax softmax_;
+  OutputRows<Query> output_;
+  SplitCombine split_;
+  Memory weighted_memory_;  // [heads][width], and scratch at the end
+  Memory rescale_memory_;   // [kRingSlots][heads][8]
+  Memory maxima_memory_;    // [kRingSlots + 1][heads][8], the last of what is empty; of closing tiles only
+  Memory sums_memory_;      // the same
+
+  // Of an int8 cache:
+  AscendC::GlobalTensor<int8_t> key_;
+  AscendC::GlobalTensor<int8_t> value_;
+  CacheWidener widener_;
+  CacheUnits<Query> units_;
+  Memory scales_memory_;       // [kWidenedSlots][heads][8], by rows
+  uint32_t rows_sent_ = 0;     // begun
+  uint32_t rows_weighed_ = 0;  // begun
+};
+
+}  // namespace ifa::ascendc
