@@ -227,7 +227,8 @@ void MulAdd(ifa::sim::Instruction &instruction, const Repeats &walked, const Loc
       instruction, walked, {dst.range(), strides.dstBlkStride, strides.dstRepStride},
       {Source{src0.range(), strides.src0BlkStride, strides.src0RepStride},
        Source{src1.range(), strides.src1BlkStride, strides.src1RepStride}},
-      1, [](float old, float a, float b) { return old + a * b; });
+      instruction.core().machine().options().costs.accumulate_repeat,
+      [](float old, float a, float b) { return old + a * b; });
 }
 
 }  // namespace lanes
