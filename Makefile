@@ -13,13 +13,13 @@ SEED ?= 504
 JOBS ?= $(shell nproc)
 
 NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
-CPP_EXTRA := $(shell find tests benchmarks -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+CPP_EXTRA := $(shell find tests benchmarks -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup demo test test-cpp test-python test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
+.PHONY: setup demo test test-cpp test-python test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -56,6 +56,10 @@ test-cpp: $(CPP_BUILD)/.built
 # Neighbours share a worker, for what the tests of a file compute once; a worker that has none left takes from the other.
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
 	python -m pytest -n $(JOBS) --dist worksteal
+
+# The AscendC kernel in its emulator over the whole grids, of which `make test` takes a part.
+test-ascendc: $(VENV)/.built $(CPP_BUILD)/.built
+	IFA_TEST_ASCENDC=all python -m pytest -n $(JOBS) --dist worksteal tests/kernels/ascendc
 
 # The C++ tests and the fuzzer, with -O1 (the kernels with -O0) because instrumented code compiles slowly. clang only, because of
 # libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
