@@ -137,12 +137,18 @@ void Core::SetFlag(HardEvent event, int id, const Site &site) {
 
 void Core::WaitFlag(HardEvent event, int id, const Site &site) {
   ScalarCall();
-  const auto found = flags_.find({event, id});
-  if (found == flags_.end()) {
+  if (flags_.count({event, id}) == 0) {
     Fail(Check::kFlagInVain, site, FlagName(event, id) + " has not been set");
   }
-  Follow(EndsOf(event).to, found->second.clock);
-  flags_.erase(found);
+  DrainFlag(event, id);
+}
+
+void Core::DrainFlag(HardEvent event, int id) {
+  const auto found = flags_.find({event, id});
+  if (found != flags_.end()) {
+    Follow(EndsOf(event).to, found->second.clock);
+    flags_.erase(found);
+  }
 }
 
 void Core::Barrier(pipe_t pipe, const Site &site) {

@@ -118,26 +118,28 @@ void MultiplyFractal(float *result, const float *left, uint32_t left_pitch, cons
   }
 }
 
-// With one row the cube unit takes the left operand as a plain row instead of fractals.
+// [m rounded up][k rounded up]. With one row the cube unit takes the left operand as a plain row instead of
+// fractals.
 std::vector<float> WidenLeft(const uint8_t *left, const Sizes &sizes, Widen widen) {
   const uint32_t pitch = sizes.k1() * kSide;
   std::vector<float> wide(size_t{sizes.m1()} * kSide * pitch);
   const auto *numbers = reinterpret_cast<const uint16_t *>(left);
   for (uint32_t m = 0; m < sizes.m; ++m) {
-    for (uint32_t k = 0; k < sizes.k; ++k) {
-      const uint32_t fractal = m / kSide * sizes.k1() + k / kSide;
-      const uint32_t at = sizes.m == 1 ? k : fractal * kSide * kSide + m % kSide * kSide + k % kSide;
-      wide[m * pitch + k] = widen(numbers[at]);
+    for (uint32_t k = 0; k < sizes.k1(); ++k) {
+      const uint32_t row = (m / kSide * sizes.k1() + k) * kSide + m % kSide;
+      widen(&wide[m * pitch + k * kSide], numbers + (sizes.m == 1 ? k : row) * kSide, kSide);
     }
   }
   return wide;
 }
 
+// [16 k][16 n] of a fractal [16 n][16 k].
 void WidenRight(float (*right)[kSide], const uint8_t *fractal, Widen widen) {
-  const auto *numbers = reinterpret_cast<const uint16_t *>(fractal);
-  for (uint32_t n = 0; n < kSide; ++n) {
-    for (uint32_t k = 0; k < kSide; ++k) {
-      right[k][n] = widen(numbers[n * kSide + k]);
+  float wide[kSide][kSide];
+  widen(&wide[0][0], reinterpret_cast<const uint16_t *>(fractal), kSide * kSide);
+  for (uint32_t k = 0; k < kSide; ++k) {
+    for (uint32_t n = 0; n < kSide; ++n) {
+      right[k][n] = wide[n][k];
     }
   }
 }

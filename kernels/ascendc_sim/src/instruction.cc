@@ -78,37 +78,34 @@ void Instruction::Order(Access access, LocalMemory &memory, uint32_t block, uint
   const int own = memory.SlotOf(pipe_kind_);
   Require(own >= 0, Check::kWrongCore, "the pipe of this instruction does not reach this memory");
   Block &record = memory.block(block);
-  for (int slot = 0; slot < kSlots; ++slot) {
-    const pipe_t pipe = memory.PipeOf(slot);
-    if (pipe == PIPE_ALL) {
-      break;
+  for (int slot = 0; slot < memory.slots(); ++slot) {
+    const uint32_t known = known_[memory.PipeOf(slot)];
+    Stamp &write = record.writes[slot];
+    Stamp &read = record.reads[slot];
+    if ((write.bytes & bytes) != 0 && write.number > known) {
+      CheckConflict(access, memory, block, slot, write, Access::kWrite);
     }
-    const auto conflicts = [&](const Stamp &stamp) {
-      return (stamp.bytes & bytes) != 0 && stamp.number > known_[pipe];
-    };
-    if (conflicts(record.writes[slot])) {
-      const bool is_self = slot == own && record.writes[slot].number == number_;
-      Require(!is_self || access == Access::kWrite, Check::kOverlap,
-              "a repeat reads what an earlier repeat of the same instruction wrote");
-      if (!is_self) {
-        FailOrder(access, BlockName(memory, block), Timeline(core_.index(), pipe), record.writes[slot].number,
-                  Access::kWrite);
+    if (access == Access::kWrite) {
+      if ((read.bytes & bytes) != 0 && read.number > known) {
+        CheckConflict(access, memory, block, slot, read, Access::kRead);
       }
-    }
-    if (access == Access::kWrite && conflicts(record.reads[slot]) &&
-        !(slot == own && record.reads[slot].number == number_)) {
-      FailOrder(access, BlockName(memory, block), Timeline(core_.index(), pipe), record.reads[slot].number,
-                Access::kRead);
-    }
-  }
-  if (access == Access::kWrite) {
-    for (int slot = 0; slot < kSlots; ++slot) {
-      record.writes[slot].bytes &= ~bytes;
-      record.reads[slot].bytes &= ~bytes;
+      write.bytes &= ~bytes;
+      read.bytes &= ~bytes;
     }
   }
   Stamp &stamp = access == Access::kWrite ? record.writes[own] : record.reads[own];
   stamp = {number_, stamp.bytes | bytes};
+}
+
+// An earlier access that is not known to be complete: only this instruction itself may have made it.
+void Instruction::CheckConflict(Access access, const LocalMemory &memory, uint32_t block, int slot,
+                                const Stamp &stamp, Access earlier) const {
+  const pipe_t pipe = memory.PipeOf(slot);
+  if (pipe != pipe_kind_ || stamp.number != number_) {
+    FailOrder(access, BlockName(memory, block), Timeline(core_.index(), pipe), stamp.number, earlier);
+  }
+  Require(access == Access::kWrite, Check::kOverlap,
+          "a repeat reads what an earlier repeat of the same instruction wrote");
 }
 
 uint8_t *Instruction::Touch(Access access, const LocalRange &range, uint32_t offset, uint32_t bytes) {

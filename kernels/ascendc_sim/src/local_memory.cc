@@ -55,12 +55,11 @@ const char *PipeName(pipe_t pipe) {
   return kNames[pipe];
 }
 
-LocalMemory::LocalMemory(Memory memory) : memory_(memory), bytes_(LayoutOf(memory).bytes) {
+LocalMemory::LocalMemory(Memory memory)
+    : memory_(memory), bytes_(LayoutOf(memory).bytes), pipes_(LayoutOf(memory).pipes) {
   slots_.fill(-1);
-  for (int slot = 0; slot < kSlots; ++slot) {
-    if (PipeOf(slot) != kNone) {
-      slots_[PipeOf(slot)] = static_cast<int8_t>(slot);
-    }
+  for (; slot_count_ < kSlots && pipes_[slot_count_] != kNone; ++slot_count_) {
+    slots_[pipes_[slot_count_]] = static_cast<int8_t>(slot_count_);
   }
   const uint32_t blocks = bytes_ / kBlockBytes;
   data_ = std::make_unique<uint8_t[]>(bytes_);
@@ -68,7 +67,5 @@ LocalMemory::LocalMemory(Memory memory) : memory_(memory), bytes_(LayoutOf(memor
   written_ = std::make_unique<uint32_t[]>(blocks);
   blocks_ = std::make_unique<Block[]>(blocks);
 }
-
-pipe_t LocalMemory::PipeOf(int slot) const { return LayoutOf(memory_).pipes[slot]; }
 
 }  // namespace ifa::sim

@@ -67,8 +67,13 @@ LaunchResult Machine::Run(const std::function<void()> &kernel) {
     region->bytes_read = region->bytes_written = 0;
   }
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < cores_.size(); ++i) {
-    threads.emplace_back([this, i, &kernel] { RunCore(static_cast<int>(i), kernel); });
+  try {
+    for (size_t i = 0; i < cores_.size(); ++i) {
+      threads.emplace_back([this, i, &kernel] { RunCore(static_cast<int>(i), kernel); });
+    }
+  } catch (...) {  // no thread to be had: those that have started end
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Stop(std::current_exception());
   }
   for (auto &thread : threads) {
     thread.join();

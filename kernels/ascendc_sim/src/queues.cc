@@ -17,12 +17,12 @@ TPipe::TPipe(Site site) : core_(ifa::sim::Core::Current()) {
   core_.allocated = {};
 }
 
-// What the consumers of free buffers have set is awaited here, as it is at the end of a kernel on the device.
+// What the last users of the buffers have set is awaited, as it is at the end of a kernel on the device.
 TPipe::~TPipe() {
   for (size_t i = 0; i < core_.buffers.size(); ++i) {
     Buffer &buffer = core_.buffers[i];
     if (buffer.state == Buffer::State::kFree && buffer.event >= 0) {
-      core_.WaitFlag(freed_[i], buffer.event, buffer.site);
+      core_.DrainFlag(freed_[i], buffer.event);
       core_.TakeEvent(freed_[i], buffer.event, false);
     }
   }

@@ -60,8 +60,14 @@ struct InitConstValueParams {
 
 namespace cube {
 
-/// A number of 16 bits as a float.
-using Widen = float (*)(uint16_t);
+/// Numbers of 16 bits as floats.
+using Widen = void (*)(float *to, const uint16_t *from, uint32_t count);
+template <typename T>
+void WidenAll(float *to, const uint16_t *from, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    to[i] = std::is_same_v<T, half> ? ifa::sim::HalfToFloat(from[i]) : ifa::sim::BfloatToFloat(from[i]);
+  }
+}
 
 void LoadFractals(const Site &site, const ifa::sim::LocalRange &dst, const ifa::sim::LocalRange &src,
                   const LoadData2DParams &params);
@@ -97,8 +103,7 @@ template <typename T>
 void Mmad(const LocalTensor<float> &dst, const LocalTensor<T> &left, const LocalTensor<T> &right,
           const MmadParams &params, Site site = Site::Here()) {
   static_assert(cube::kIsNumber<T>, "Mmad takes half and bfloat16_t");
-  cube::Multiply(site, dst.range(), left.range(), right.range(), params,
-                 std::is_same_v<T, half> ? ifa::sim::HalfToFloat : ifa::sim::BfloatToFloat);
+  cube::Multiply(site, dst.range(), left.range(), right.range(), params, cube::WidenAll<T>);
 }
 
 /// Fills blocks: of 32 bytes in L1, of 512 in L0A and L0B.

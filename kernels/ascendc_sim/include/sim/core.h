@@ -104,6 +104,8 @@ class Core {
   // Flags between pipes, and their order in time.
   void SetFlag(AscendC::HardEvent event, int id, const Site &site);
   void WaitFlag(AscendC::HardEvent event, int id, const Site &site);
+  /// Awaits a flag if it is set.
+  void DrainFlag(AscendC::HardEvent event, int id);
   void Barrier(pipe_t pipe, const Site &site);
   /// A number for a flag of `event` that nobody has taken, of the 8 of each event.
   int FreeEvent(AscendC::HardEvent event, const Site &site) const;

@@ -41,6 +41,8 @@ class Instruction {
   LocalMemory &memory(Memory memory) const { return core_.memory(memory, site_); }
 
  private:
+  void CheckConflict(Access access, const LocalMemory &memory, uint32_t block, int slot, const Stamp &stamp,
+                     Access earlier) const;
   void TouchGlobalBlock(Access access, GlobalRegion &region, uint64_t block, uint32_t bytes);
   [[noreturn]] void FailOrder(Access access, const std::string &where, int timeline, uint32_t number,
                               Access earlier) const;

@@ -45,13 +45,15 @@ class LocalMemory {
   uint32_t &written(uint32_t block) { return written_[block]; }  ///< one bit for each byte
   Block &block(uint32_t block) { return blocks_[block]; }
 
-  /// The pipe of a slot, and the slot of a pipe; -1 when the pipe does not reach this memory.
-  pipe_t PipeOf(int slot) const;
-  int SlotOf(pipe_t pipe) const { return slots_[pipe]; }
+  int slots() const { return slot_count_; }  ///< pipes that reach this memory
+  pipe_t PipeOf(int slot) const { return pipes_[slot]; }
+  int SlotOf(pipe_t pipe) const { return slots_[pipe]; }  ///< -1 when the pipe does not reach this memory
 
  private:
   Memory memory_;
   uint32_t bytes_;
+  int slot_count_ = 0;
+  std::array<pipe_t, kSlots> pipes_;
   std::array<int8_t, PIPE_ALL> slots_;
   std::unique_ptr<uint8_t[]> data_;
   std::unique_ptr<uint32_t[]> written_;
