@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import mindspore as ms
@@ -38,49 +37,90 @@ class Stage:
         return np.abs(self.numpy(x, *(np.abs(i) if i.dtype.kind == "f" else i for i in inputs)))
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Stages, one after another."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return tuple(x for stage in self.stages for x in stage.inputs)
+
+    def numpy(self, x: Array, *inputs: Array) -> Array:
+        return self._follow([stage.numpy for stage in self.stages], x, inputs)
+
+    def bound(self, x: Array, *inputs: Array) -> Array:
+        return self._follow([stage.bound for stage in self.stages], x, inputs)
+
+    def _follow(self, steps: list[Callable[..., Array]], x: Array, inputs: tuple[Array, ...]) -> Array:
+        for stage, step in zip(self.stages, steps, strict=True):
+            taken = len(stage.inputs)
+            x, inputs = step(x, *inputs[:taken]), inputs[taken:]
+        return x
+
+
+def chain(*parts: Stage | Chain) -> Chain:
+    return Chain(tuple(stage for part in parts for stage in (part.stages if isinstance(part, Chain) else (part,))))
+
+
+SAME = chain()
+
+
+class Begin(nn.Cell):
+    def construct(self, x, inputs):
+        return x
+
+
 class Then(nn.Cell):
-    """One stage after another; the first takes the first of the further inputs."""
+    """A stage after those before it. `inputs` are the network's, of which the stage's own begin at `first`.
 
-    def __init__(self, first, taken, second):
+    To pass each stage `*inputs[first:last]` instead takes MindSpore half as long again to compile.
+    """
+
+    def __init__(self, before, stage, first):
         super().__init__()
+        self.before = before
+        self.stage = stage
         self.first = first
-        self.taken = taken
-        self.second = second
+        self.second = first + 1
 
-    def construct(self, x, *extra):
-        return self.second(self.first(x, *extra[: self.taken]), *extra[self.taken :])
-
-
-def after(first: Stage, second: Stage) -> Stage:
-    n = len(first.inputs)
-    return Stage(
-        Then(first.cell, n, second.cell),
-        lambda x, *extra: second.numpy(first.numpy(x, *extra[:n]), *extra[n:]),
-        first.inputs + second.inputs,
-        lambda x, *extra: second.bound(first.bound(x, *extra[:n]), *extra[n:]),
-    )
+    def construct(self, x, inputs):
+        return self.stage(self.before(x, inputs))
 
 
-SAME = Stage(net.same, lambda x: x)
+class ThenWithOne(Then):
+    def construct(self, x, inputs):
+        return self.stage(self.before(x, inputs), inputs[self.first])
 
 
-def chain(*stages: Stage) -> Stage:
-    return reduce(after, [stage for stage in stages if stage is not SAME] or [SAME])
+class ThenWithTwo(Then):
+    def construct(self, x, inputs):
+        return self.stage(self.before(x, inputs), inputs[self.first], inputs[self.second])
+
+
+def cell_of(chained: Chain, first: int) -> nn.Cell:
+    """Takes a tensor and all inputs of the network, of which those of the stages begin at a number."""
+    cell: nn.Cell = Begin()
+    for stage in chained.stages:
+        cell = (Then, ThenWithOne, ThenWithTwo)[len(stage.inputs)](cell, stage.cell, first)
+        first += len(stage.inputs)
+    return cell
 
 
 # Movements of elements.
 
 
 class With(nn.Cell):
-    """An operation with constant arguments."""
+    """An operation with a constant argument."""
 
-    def __init__(self, operation, *arguments):
+    def __init__(self, operation, argument):
         super().__init__()
         self.operation = operation
-        self.arguments = arguments
+        self.argument = argument
 
     def construct(self, x):
-        return self.operation(x, *self.arguments)
+        return self.operation(x, self.argument)
 
 
 def reshape_method(x, shape):
@@ -91,8 +131,16 @@ def transpose_method(x, axes):
     return x.transpose(axes)
 
 
-def repeat_method(x, times, axis):
-    return x.repeat_interleave(times, axis)
+def repeat_heads(x, times):
+    return ops.repeat_interleave(x, times, 1)
+
+
+def repeat_heads_by_method(x, times):
+    return x.repeat_interleave(times, 1)
+
+
+def repeat_heads_early(x, times):
+    return ops.repeat_interleave(x, times, 2)
 
 
 def group_axis_by_index(x):
@@ -130,15 +178,15 @@ def broadcast(*shape: int) -> Stage:
     return Stage(With(ops.broadcast_to, shape), lambda x: np.broadcast_to(x, shape))
 
 
-def repeat(name: str, times: int, shape: tuple[int, ...]) -> Stage:
+def repeat(name: str, times: int, shape: tuple[int, ...]) -> Stage | Chain:
     """From (B, kvN, ...) to (B, N, ...)."""
     b, n, *rest = shape
     heads = reshape(b, n * times, *rest)
     copies, ones = (b, n, times, *rest), (1,) * len(rest)
     by_index = Stage(group_axis_by_index, lambda x: x[:, :, None])
     return {
-        "repeat_interleave": lambda: Stage(With(ops.repeat_interleave, times, 1), lambda x: x.repeat(times, 1)),
-        "method": lambda: Stage(With(repeat_method, times, 1), lambda x: x.repeat(times, 1)),
+        "repeat_interleave": lambda: Stage(With(repeat_heads, times), lambda x: x.repeat(times, 1)),
+        "method": lambda: Stage(With(repeat_heads_by_method, times), lambda x: x.repeat(times, 1)),
         "broadcast_to": lambda: chain(expand(2), broadcast(*copies), heads),
         "index": lambda: chain(by_index, broadcast(*copies), heads),
         "tile": lambda: chain(expand(2), tile(1, 1, times, *ones), heads),
@@ -182,7 +230,7 @@ class Stored:
 def store(x: Array, layout: str, early: int = 1) -> Stored:
     """Lays out (B, kvN, S, D). `early` repeats heads that stand behind the positions."""
     b, n, s, d = x.shape
-    repeated = [Stage(With(ops.repeat_interleave, early, 2), lambda x: x.repeat(early, 2))] * (early > 1)
+    repeated = [Stage(With(repeat_heads_early, early), lambda x: x.repeat(early, 2))] * (early > 1)
     back = transpose(0, 2, 1, 3)
     return {
         "BNSD": lambda: Stored(x, 2, ()),
@@ -205,14 +253,14 @@ class Operand:
     """An input and what is made of it."""
 
     source: Tensor
-    stage: Stage
+    chain: Chain
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        return (self.source, *self.stage.inputs)
+        return (self.source, *self.chain.inputs)
 
-    def then(self, *stages: Stage) -> Operand:
-        return Operand(self.source, chain(self.stage, *stages))
+    def then(self, *parts: Stage | Chain) -> Operand:
+        return Operand(self.source, chain(self.chain, *parts))
 
 
 def write(stored: Stored, how: str, dtype: Any) -> Operand:
@@ -224,12 +272,12 @@ def write(stored: Stored, how: str, dtype: Any) -> Operand:
     past, new = (tensor(x, dtype) for x in np.split(array, [-1], axis))
     full = tensor(np.where(here, 1, array).astype(array.dtype), dtype)
     if how == "concat":
-        return Operand(past, Stage(Appended(axis), lambda x, y: np.concatenate((x, y), axis), (new,)))
+        return Operand(past, chain(Stage(Appended(axis), lambda x, y: np.concatenate((x, y), axis), (new,))))
     if how == "where":
-        return Operand(full, Stage(written_where, lambda x, h, y: np.where(h, y, x), (Tensor(here), new)))
+        return Operand(full, chain(Stage(written_where, lambda x, h, y: np.where(h, y, x), (Tensor(here), new))))
     if how == "one-hot":
         one_hot = tensor(here.astype(float), dtype)
-        return Operand(full, Stage(written_by_one_hot, lambda x, h, y: x * (1 - h) + y * h, (one_hot, new)))
+        return Operand(full, chain(Stage(written_by_one_hot, lambda x, h, y: x * (1 - h) + y * h, (one_hot, new))))
     return Operand(tensor(array, dtype), SAME)
 
 
@@ -265,7 +313,7 @@ def dequantised(chosen: Draw, which: int) -> Stage:
 # Factors of the matmuls.
 
 
-def scaled(kind: str, factor: float) -> Stage:
+def scaled(kind: str, factor: float) -> Stage | Chain:
     if kind == "none":
         return SAME
     given = 1 / factor if "Over" in kind else factor
@@ -276,7 +324,7 @@ def times(x, scale):
     return x * scale
 
 
-def operand_scale(kind: str, chosen: Draw) -> Stage:
+def operand_scale(kind: str, chosen: Draw) -> Stage | Chain:
     if kind != "tensor":
         return scaled(kind, chosen.factor)
     return Stage(times, np.multiply, (tensor(np.array([chosen.factor]), chosen.factor_type),))
@@ -287,7 +335,7 @@ def numbers(chosen: Draw, which: int, *shape: int) -> Array:
     return np.random.default_rng([which, chosen.seed]).standard_normal(shape).astype(np.float16).astype(np.float64)
 
 
-def up(chosen: Draw) -> Stage:
+def up(chosen: Draw) -> Stage | Chain:
     return Stage(net.in_fp32, lambda x: x) if chosen.casts == "operands" else SAME
 
 
@@ -425,7 +473,7 @@ def masked(chosen: Draw, mask: str, scores: Array, hidden: Array) -> Array:
     return np.where(hidden, filled, scores)
 
 
-def mask_stage(chosen: Draw, mask: str, which: int) -> Stage:
+def mask_stage(chosen: Draw, mask: str, which: int) -> Stage | Chain:
     if mask == "none":
         return SAME
     hidden = hidden_positions(chosen, which)
@@ -452,7 +500,7 @@ def rows_by_index(condition):
     return condition[:, None, None, :]
 
 
-def bias_stage(chosen: Draw) -> Stage:
+def bias_stage(chosen: Draw) -> Stage | Chain:
     if chosen.bias == "none":
         return SAME
     b, n, s = chosen.batch, chosen.heads, chosen.length
@@ -464,7 +512,7 @@ def bias_stage(chosen: Draw) -> Stage:
     return Stage(getattr(net, chosen.bias_by), np.add, (given,))
 
 
-def term_stages(chosen: Draw) -> tuple[Stage, ...]:
+def term_stages(chosen: Draw) -> tuple[Stage | Chain, ...]:
     """Masks and bias in their order."""
     mask, bias = mask_stage(chosen, chosen.mask, 0), bias_stage(chosen)
     second = mask_stage(chosen, chosen.second_mask, 1)
@@ -496,7 +544,7 @@ def masked_by_itself(scores):
     return ops.where(scores > -1e4, scores, -1e9)
 
 
-def score_miss(chosen: Draw) -> Stage:
+def score_miss(chosen: Draw) -> Stage | Chain:
     by_head = of_scores(chosen, 0.5 + np.abs(numbers(chosen, 5, 1, chosen.heads, 1, 1)))
     row = numbers(chosen, 6, chosen.length)
     dtype = chosen.score_type
@@ -514,7 +562,7 @@ def score_miss(chosen: Draw) -> Stage:
     }.get(chosen.miss, SAME)
 
 
-def adjust_stage(chosen: Draw) -> Stage:
+def adjustment(chosen: Draw) -> Chain:
     """From the product to what the softmax takes."""
     cast = Stage(net.in_fp32, lambda x: x) if chosen.casts == "scores" else SAME
     in_4d = reshape(*chosen.score_shape) if chosen.form == "3-D, softmax in 4-D" else SAME
@@ -580,7 +628,7 @@ def softmax_stage(chosen: Draw) -> Stage:
     return Stage(getattr(net, name), softmax)
 
 
-def weights_stage(chosen: Draw) -> Stage:
+def weighting(chosen: Draw) -> Chain:
     """From the softmax's operand to the value product's."""
     head_mask = of_scores(chosen, np.abs(numbers(chosen, 5, 1, chosen.heads, 1, 1)))
     miss = {
@@ -599,7 +647,7 @@ def weights_stage(chosen: Draw) -> Stage:
 # After the value product.
 
 
-def output_stage(chosen: Draw) -> Stage:
+def finishing(chosen: Draw) -> Chain:
     b, n, rows = chosen.batch, chosen.heads, chosen.positions
     merged = (reshape(b, n, rows, -1), transpose(0, 2, 1, 3), reshape(b, rows, -1))
     heads = {"merged": merged, "merged by view": (reshape(b, 1, -1),)}.get(chosen.finish, ())
@@ -616,38 +664,49 @@ def output_stage(chosen: Draw) -> Stage:
     return chain(*heads, quantised)
 
 
+def undivided(attended, weights):
+    return attended
+
+
+def divided_by_sums(attended, weights):
+    return attended / weights.sum(-1, keepdims=True)
+
+
+def output_alone(output, scores, weights, attended):
+    return (output,)
+
+
+def output_and_scores(output, scores, weights, attended):
+    return output, scores
+
+
+def output_and_weights(output, scores, weights, attended):
+    return output, weights
+
+
+def output_and_attended(output, scores, weights, attended):
+    return output, attended * 2.0
+
+
 class Decoder(nn.Cell):
-    """Parts put together; how many inputs each takes is known."""
+    """Parts put together. `sources` are the numbers of the inputs that query, key and value begin with."""
 
-    def __init__(self, cells, counts, score_product, value_product, shared_cache, divided_after, returns):
+    def __init__(self, cells, sources, products, divide, returned):
         super().__init__()
-        self.query, self.key, self.value, self.adjust, self.weights, self.output = cells
-        self.ends = np.cumsum([0, *counts]).tolist()
-        self.score_product = score_product
-        self.value_product = value_product
-        self.shared_cache = shared_cache
-        self.divided_after = divided_after
-        self.returns = returns
+        self.query, self.key, self.value, self.adjust, self.weights, self.finish = cells
+        self.query_source, self.key_source, self.value_source = sources
+        self.score_product, self.value_product = products
+        self.divide = divide
+        self.returned = returned
 
-    def construct(self, *inputs):
-        ends = self.ends
-        q = self.query(*inputs[: ends[1]])
-        k = self.key(*inputs[ends[1] : ends[2]])
-        cache = inputs[ends[1]] if self.shared_cache else inputs[ends[2]]
-        v = self.value(cache, *inputs[ends[2] + 1 : ends[3]])
-        scores = self.adjust(self.score_product(q, k), *inputs[ends[3] : ends[4]])
-        weights = self.weights(scores, *inputs[ends[4] : ends[5]])
-        attended = self.value_product(weights, v)
-        if self.divided_after:
-            attended = attended / weights.sum(-1, keepdims=True)
-        output = self.output(attended, *inputs[ends[5] :])
-        if self.returns == "scores returned":
-            return output, scores
-        if self.returns == "weights returned":
-            return output, weights
-        if self.returns == "used twice":
-            return output, attended * 2.0
-        return (output,)
+    def construct(self, inputs):
+        q = self.query(inputs[self.query_source], inputs)
+        k = self.key(inputs[self.key_source], inputs)
+        v = self.value(inputs[self.value_source], inputs)
+        scores = self.adjust(self.score_product(q, k), inputs)
+        weights = self.weights(scores, inputs)
+        attended = self.divide(self.value_product(weights, v), weights)
+        return self.returned(self.finish(attended, inputs), scores, weights, attended)
 
 
 #: Half the distance of two neighbours at 1.
@@ -665,29 +724,37 @@ class Network:
 
     def __init__(self, chosen: Draw):
         self.draw = chosen
-        returns = chosen.finish if chosen.finish == "used twice" else chosen.miss
-        self.outputs = 2 if returns in ("scores returned", "weights returned", "used twice") else 1
         operands = (query(chosen), cache(chosen, 0), cache(chosen, 1))
-        others = (adjust_stage(chosen), weights_stage(chosen), output_stage(chosen))
-        stages = (*(operand.stage for operand in operands), *others)
-        inputs = [part.inputs for part in (*operands, *others)]
+        chains = (*(operand.chain for operand in operands), adjustment(chosen), weighting(chosen), finishing(chosen))
+        inputs = [part.inputs for part in (*operands, *chains[3:])]
         self.inputs = [x for part in inputs for x in part]
-        self.cell = Decoder(
-            [stage.cell for stage in stages],
-            [len(part) for part in inputs],
-            score_product(chosen),
-            value_product(chosen),
-            chosen.cache == "the key is the value",
-            chosen.softmax == "divided after",
-            returns,
-        )
-        self.exact, self.rounding = self._evaluate(stages, [[as_array(x) for x in part] for part in inputs])
+        self.cell, self.outputs = self._decoder(chains, [len(part) for part in inputs])
+        self.exact, self.rounding = self._evaluate(chains, [[as_array(x) for x in part] for part in inputs])
 
-    def _evaluate(self, stages: tuple[Stage, ...], inputs: list[list[Array]]) -> tuple[Array, Array]:
-        *_, adjust, weights, output = stages
+    def _decoder(self, chains: tuple[Chain, ...], counts: list[int]) -> tuple[nn.Cell, int]:
+        chosen = self.draw
+        first = np.cumsum([0, *counts]).tolist()
+        sources = first[:3] if chosen.cache != "the key is the value" else [*first[:2], first[1]]
+        further = {
+            "used twice": output_and_attended,
+            "scores returned": output_and_scores,
+            "weights returned": output_and_weights,
+        }
+        returned = further.get(chosen.finish, further.get(chosen.miss, output_alone))
+        decoder = Decoder(
+            [cell_of(part, at + (i < 3)) for i, (part, at) in enumerate(zip(chains, first, strict=False))],
+            sources,
+            (score_product(chosen), value_product(chosen)),
+            divided_by_sums if chosen.softmax == "divided after" else undivided,
+            returned,
+        )
+        return decoder, 1 if returned is output_alone else 2
+
+    def _evaluate(self, chains: tuple[Chain, ...], inputs: list[list[Array]]) -> tuple[Array, Array]:
+        *_, adjust, weights, output = chains
         sizes = [[np.abs(x) if x.dtype.kind == "f" else x for x in part] for part in inputs]
-        q, k, v = (stage.numpy(*x) for stage, x in zip(stages[:3], inputs[:3], strict=True))
-        q_size, k_size, v_size = (stage.bound(*x) for stage, x in zip(stages[:3], sizes[:3], strict=True))
+        q, k, v = (part.numpy(*x) for part, x in zip(chains[:3], inputs[:3], strict=True))
+        q_size, k_size, v_size = (part.bound(*x) for part, x in zip(chains[:3], sizes[:3], strict=True))
         if self.draw.key_layout != "BNDS":
             k, k_size = k.swapaxes(-1, -2), k_size.swapaxes(-1, -2)
         p = weights.numpy(adjust.numpy(q @ k, *inputs[3]), *inputs[4])
