@@ -28,21 +28,25 @@ using cpu::Operand;
 using cpu::OperandType;
 using cpu::OperatorCall;
 
-constexpr const char *kNames[kIfaAscendcOperands] = {"query",
-                                                     "key",
-                                                     "value",
-                                                     "attn_mask",
-                                                     "actual_seq_lengths",
-                                                     "pse_shift",
-                                                     "dequant_scale1",
-                                                     "quant_scale1",
-                                                     "dequant_scale2",
-                                                     "quant_scale2",
-                                                     "quant_offset2",
-                                                     "antiquant_scale",
-                                                     "antiquant_offset",
-                                                     "block_table",
-                                                     "kv_padding_size"};
+/// In the order of IfaAscendcCall.
+constexpr struct {
+  const char *name;
+  Operand OperatorCall::*member;
+} kOperands[kIfaAscendcOperands] = {{"query", &OperatorCall::query},
+                                    {"key", &OperatorCall::key},
+                                    {"value", &OperatorCall::value},
+                                    {"attn_mask", &OperatorCall::attn_mask},
+                                    {"actual_seq_lengths", &OperatorCall::actual_seq_lengths},
+                                    {"pse_shift", &OperatorCall::pse_shift},
+                                    {"dequant_scale1", &OperatorCall::dequant_scale1},
+                                    {"quant_scale1", &OperatorCall::quant_scale1},
+                                    {"dequant_scale2", &OperatorCall::dequant_scale2},
+                                    {"quant_scale2", &OperatorCall::quant_scale2},
+                                    {"quant_offset2", &OperatorCall::quant_offset2},
+                                    {"antiquant_scale", &OperatorCall::antiquant_scale},
+                                    {"antiquant_offset", &OperatorCall::antiquant_offset},
+                                    {"block_table", &OperatorCall::block_table},
+                                    {"kv_padding_size", &OperatorCall::kv_padding_size}};
 
 Operand OperandOf(const IfaAscendcOperand &given) {
   Operand operand;
@@ -54,22 +58,9 @@ Operand OperandOf(const IfaAscendcOperand &given) {
 
 OperatorCall CallOf(const IfaAscendcCall &given) {
   OperatorCall call;
-  Operand *const operands[kIfaAscendcOperands] = {&call.query,
-                                                  &call.key,
-                                                  &call.value,
-                                                  &call.attn_mask,
-                                                  &call.actual_seq_lengths,
-                                                  &call.pse_shift,
-                                                  &call.dequant_scale1,
-                                                  &call.quant_scale1,
-                                                  &call.dequant_scale2,
-                                                  &call.quant_scale2,
-                                                  &call.quant_offset2,
-                                                  &call.antiquant_scale,
-                                                  &call.antiquant_offset,
-                                                  &call.block_table,
-                                                  &call.kv_padding_size};
-  for (int64_t i = 0; i < kIfaAscendcOperands; ++i) *operands[i] = OperandOf(given.operands[i]);
+  for (int64_t i = 0; i < kIfaAscendcOperands; ++i) {
+    call.*kOperands[i].member = OperandOf(given.operands[i]);
+  }
   call.num_heads = given.num_heads;
   call.input_layout = given.input_layout;
   call.scale_value = static_cast<float>(given.scale_value);
@@ -94,9 +85,8 @@ class Tensors {
   Tensors(const IfaAscendcCall &given, const OperatorCall &call, const DecodeTiling &tiling)
       : given_(given), tiling_(tiling), workspace_(tiling.workspaceBytes), output_bytes_(OutputBytes(call)) {
     for (int64_t i = 0; i < kIfaAscendcOperands; ++i) {
-      const IfaAscendcOperand &operand = given.operands[i];
-      const Operand described = OperandOf(operand);
-      if (described.present()) memory_.AddInput(kNames[i], operand.data, BytesOf(described));
+      const Operand &operand = call.*kOperands[i].member;
+      if (operand.present()) memory_.AddInput(kOperands[i].name, given.operands[i].data, BytesOf(operand));
     }
     memory_.AddInput("tiling", &tiling_, sizeof tiling_);
     memory_.AddOutput("output", given.output, output_bytes_);

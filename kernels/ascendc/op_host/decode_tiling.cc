@@ -85,7 +85,7 @@ class TileSequence {
   TileSequence(const DecodeTiling &tiling, const std::vector<int64_t> &lengths)
       : kv_heads_(tiling.kvHeads), tile_rows_(tiling.tileRows) {
     for (uint32_t b = 0; b < tiling.batch; ++b) {
-      const int64_t length = lengths.empty() ? tiling.length : lengths[lengths.size() == 1 ? 0 : b];
+      const int64_t length = lengths.empty() ? tiling.length : lengths[b];
       lengths_.push_back(static_cast<uint64_t>(length));
       tile_count_ += kv_heads_ * TilesOf(b);
       weight_ += kv_heads_ * WeightOf(b);

@@ -17,7 +17,7 @@ struct CoreCounts {
 };
 
 /// Plans a call.
-/// @param lengths the elements of actual_seq_lengths where the host knows them, each in [0, S]; else empty.
+/// @param lengths of all sequences, as cpu::ReadLengths gives them, where the host knows them; else empty.
 /// @throws cpu::Refusal naming the argument, what it holds and what is allowed, if the operator or this
 /// kernel does not take the call.
 DecodeTiling MakeTiling(const cpu::OperatorCall &call, const std::vector<int64_t> &lengths,

@@ -221,10 +221,8 @@ void RowsWithoutPositionsHaveAnOwner() {
   Report("cores without positions", none.tiling.cores == 1 ? "" : std::to_string(none.tiling.cores));
 }
 
-void OneLengthHoldsForAllSequences() {
+void UnknownLengthsArePlannedAsTheLongest() {
   const OperatorCall call = WithLengths(Call({3, 4, 2, 9000, 128}), 1);
-  const DecodeTiling tiling = MakeTiling(call, {700}, {24, 48});
-  Report("one length for all", Coverage({tiling, {700, 700, 700}}));
   Report("lengths that the host does not know",
          Coverage({MakeTiling(call, {}, {24, 48}), {9000, 9000, 9000}}));
 }
@@ -372,7 +370,7 @@ int main() {
   EveryTileBelongsToOneCore();
   UnequalLengthsAreBalanced();
   RowsWithoutPositionsHaveAnOwner();
-  OneLengthHoldsForAllSequences();
+  UnknownLengthsArePlannedAsTheLongest();
   CoresBeyondTheTableAreNotUsed();
   EqualCallsHaveEqualPlans();
   WorkspaceRegionsAreApart();
