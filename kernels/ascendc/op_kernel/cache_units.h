@@ -23,14 +23,15 @@ class CacheUnits {
     staging_ = staging;
     width_ = PaddedHeadSize(tiling.headSize);
     query_.SetGlobalBuffer(reinterpret_cast<__gm__ Query *>(arguments.query));
-    scales_.Init(tiling, arguments.antiquant_scale, staging);
-    offsets_.Init(tiling, arguments.antiquant_offset, staging);
+    scales_.Init(tiling, arguments.antiquant_scale);
+    offsets_.Init(tiling, arguments.antiquant_offset);
+    pipe->InitBuffer(small_, kSmallArrivals, 2 * kChunk * sizeof(Query));
     pipe->InitBuffer(scaled_memory_, kChunk * sizeof(float));
     pipe->InitBuffer(magnitude_memory_, kChunk * sizeof(float));
-    pipe->InitBuffer(parameter_memory_, width_ * sizeof(float));
-    pipe->InitBuffer(row_memory_, kChunkRows * (1 + kBlockFloats) * sizeof(float));
+    pipe->InitBuffer(parameter_memory_, 2 * width_ * sizeof(float));
+    pipe->InitBuffer(row_memory_, (kReducedFloats + kChunkRows * kBlockFloats) * sizeof(float));
     // Whole blocks of the reductions' results are read, however many rows there are.
-    AscendC::Duplicate(row_memory_.template Get<float>(), 1.0F, static_cast<int32_t>(kChunkRows));
+    AscendC::Duplicate(row_memory_.template Get<float>(), 1.0F, static_cast<int32_t>(kReducedFloats));
     OrderVector();
   }
 
@@ -41,13 +42,11 @@ class CacheUnits {
   __aicore__ inline void ConvertQueries(uint32_t batch, uint32_t kv_head, uint32_t head, uint32_t rows,
                                         const AscendC::GlobalTensor<half> &to,
                                         const AscendC::LocalTensor<float> &scales) {
-    const auto scale = parameter_memory_.Get<float>();
-    scales_.Load(scale, kOfKeys, kv_head);
     const uint32_t most = kChunk / width_;
     for (uint32_t first = 0; first < rows; first += most) {
       const uint32_t count = Min(most, rows - first);
       const uint64_t row = static_cast<uint64_t>(batch) * tiling_->heads + head + first;
-      const auto scaled = LoadScaled(row, count, scale);
+      const auto scaled = LoadScaled(row, count, kv_head, first == 0);
       Normalise(scaled, count, scales[first * kBlockFloats]);
       Store(to[first * width_], scaled, count);
     }
@@ -58,41 +57,50 @@ class CacheUnits {
   /// @param sums [rows][8]
   __aicore__ inline void ConvertOutputs(uint32_t kv_head, const AscendC::LocalTensor<float> &outputs,
                                         const AscendC::LocalTensor<float> &sums, uint32_t rows) {
-    const auto parameter = parameter_memory_.Get<float>();
-    const auto step = static_cast<uint8_t>(width_ / kBlockFloats);
+    const auto scale = parameter_memory_.Get<float>()[0];
+    const auto offset = scale[width_];
+    auto arrived = small_.template AllocTensor<Query>();
+    scales_.Load(arrived, kOfValues, kv_head);
+    if (tiling_->hasAntiquantOffset != 0) offsets_.Load(arrived[width_], kOfValues, kv_head);
+    small_.EnQue(arrived);
+    arrived = small_.template DeQue<Query>();
+    scales_.Convert(scale, arrived, kOfValues);
     if (tiling_->hasAntiquantOffset != 0) {
-      offsets_.Load(parameter, kOfValues, kv_head);
-      for (uint32_t column = 0; column < width_; column += kLanes) {
-        AscendC::MulAddDst(outputs[column], parameter[column], sums, Lanes(column),
-                           static_cast<uint8_t>(rows), AscendC::BinaryRepeatParams(1, 1, 0, step, 0, 1));
-      }
-      OrderVector();
+      offsets_.Convert(offset, arrived[width_], kOfValues);
+      AddOffset(outputs, offset, sums, rows);
     }
-    scales_.Load(parameter, kOfValues, kv_head);
-    MultiplyChannels(outputs, parameter, rows);
+    small_.FreeTensor(arrived);
+    MultiplyChannels(outputs, scale, rows);
   }
 
  private:
-  static constexpr uint32_t kChunk = 1024;  // elements of queries at once
-  // Rows of a chunk at most; and what the reduction of its rows needs, whatever their width is.
+  static constexpr uint32_t kChunk = kMaxHeadSize;  // elements of queries at once
+  // What is needed when a row closes and what is needed when one opens may follow each other at once.
+  static constexpr uint32_t kSmallArrivals = 2;
   static constexpr uint32_t kChunkRows = kChunk / kChannelPad;
+  // What the reduction of a chunk's rows needs: most for one row of the largest size, in whole blocks.
+  static constexpr uint32_t kReducedFloats = kMaxHeadSize / kLanes * kBlockFloats;
 
   __aicore__ inline uint64_t Lanes(uint32_t column) const { return Min(kLanes, width_ - column); }
 
-  __aicore__ inline AscendC::LocalTensor<float> LoadScaled(uint64_t row, uint32_t rows,
-                                                           const AscendC::LocalTensor<float> &scale) {
+  /// Query heads from `row` on times the keys' scale, which comes with the first of them.
+  __aicore__ inline AscendC::LocalTensor<float> LoadScaled(uint64_t row, uint32_t rows, uint32_t kv_head,
+                                                           bool is_first) {
     const uint32_t size = tiling_->headSize;
-    auto queries = staging_->arrivals.template AllocTensor<Query>();
+    const auto scale = parameter_memory_.Get<float>();
+    const auto scaled = scaled_memory_.Get<float>();
+    auto arrived = small_.template AllocTensor<Query>();
+    if (is_first) scales_.Load(arrived[kChunk], kOfKeys, kv_head);
     AscendC::DataCopyPad(
-        queries, query_[row * size],
+        arrived, query_[row * size],
         AscendC::DataCopyExtParams(static_cast<uint16_t>(rows), size * sizeof(Query), 0, 0, 0),
         ZeroPadding<Query>(width_ - size));
-    staging_->arrivals.EnQue(queries);
-    queries = staging_->arrivals.template DeQue<Query>();
-    const auto scaled = scaled_memory_.Get<float>();
-    AscendC::Cast(scaled, queries, AscendC::RoundMode::CAST_NONE, rows * width_);
+    small_.EnQue(arrived);
+    arrived = small_.template DeQue<Query>();
+    if (is_first) scales_.Convert(scale, arrived[kChunk], kOfKeys);
+    AscendC::Cast(scaled, arrived, AscendC::RoundMode::CAST_NONE, rows * width_);
     OrderVector();
-    staging_->arrivals.FreeTensor(queries);
+    small_.FreeTensor(arrived);
     MultiplyChannels(scaled, scale, rows);
     return scaled;
   }
@@ -101,7 +109,7 @@ class CacheUnits {
   __aicore__ inline void Normalise(const AscendC::LocalTensor<float> &scaled, uint32_t rows,
                                    const AscendC::LocalTensor<float> &scales) {
     const auto largest = row_memory_.Get<float>();
-    const auto blocks = largest[kChunkRows];
+    const auto blocks = largest[kReducedFloats];
     const auto magnitude = magnitude_memory_.Get<float>();
     AscendC::Abs(magnitude, scaled, static_cast<int32_t>(rows * width_));
     OrderVector();
@@ -125,6 +133,18 @@ class CacheUnits {
     OrderVector();
   }
 
+  /// outputs += sum * offset
+  __aicore__ inline void AddOffset(const AscendC::LocalTensor<float> &outputs,
+                                   const AscendC::LocalTensor<float> &offset,
+                                   const AscendC::LocalTensor<float> &sums, uint32_t rows) {
+    const auto step = static_cast<uint8_t>(width_ / kBlockFloats);
+    for (uint32_t column = 0; column < width_; column += kLanes) {
+      AscendC::MulAddDst(outputs[column], offset[column], sums, Lanes(column), static_cast<uint8_t>(rows),
+                         AscendC::BinaryRepeatParams(1, 1, 0, step, 0, 1));
+    }
+    OrderVector();
+  }
+
   __aicore__ inline void MultiplyChannels(const AscendC::LocalTensor<float> &tensor,
                                           const AscendC::LocalTensor<float> &parameter, uint32_t rows) {
     const auto step = static_cast<uint8_t>(width_ / kBlockFloats);
@@ -144,6 +164,7 @@ class CacheUnits {
   AscendC::GlobalTensor<Query> query_;
   ChannelParameters<Query> scales_;
   ChannelParameters<Query> offsets_;
+  AscendC::TQue<AscendC::TPosition::VECIN, 1> small_;  // queries, parameters
   AscendC::TBuf<AscendC::TPosition::VECCALC> scaled_memory_;
   AscendC::TBuf<AscendC::TPosition::VECCALC> magnitude_memory_;
   AscendC::TBuf<AscendC::TPosition::VECCALC> parameter_memory_;

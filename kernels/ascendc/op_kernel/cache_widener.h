@@ -25,15 +25,15 @@ class CacheWidener {
   /// @param to half [tileRows][headSize], of which this core's share is written
   __aicore__ inline void Widen(const AscendC::GlobalTensor<int8_t> &cache, const TileStep &step,
                                const AscendC::GlobalTensor<half> &to) {
-    const uint32_t half_rows = CeilDiv(step.columns, 2);
+    // Whole blocks of each, whatever the head size is.
+    const uint32_t half_rows = Min(RoundUp(CeilDiv(step.columns, 2), kFractal), step.columns);
     const bool upper = AscendC::GetSubBlockIdx() == 0;
     const uint32_t end = upper ? half_rows : step.columns;
-    const uint32_t most = ArrivalBytes(true) / pitch_;
+    const uint32_t most = staging_->plan.arrival_bytes / pitch_;
     for (uint32_t first = upper ? 0 : half_rows; first < end; first += most) {
       const uint32_t rows = Min(most, end - first);
       Load(cache, step, first, rows);
-      Convert(rows);
-      Store(to[first * head_size_], rows);
+      Convert(rows, to[first * head_size_]);
     }
   }
 
@@ -52,12 +52,17 @@ class CacheWidener {
     staging_->arrivals.EnQue(narrow);
   }
 
-  __aicore__ inline void Convert(uint32_t rows) {
+  __aicore__ inline void Convert(uint32_t rows, const AscendC::GlobalTensor<half> &to) {
     auto narrow = staging_->arrivals.DeQue<int8_t>();
-    auto wide = staging_->departures.AllocTensor<half>();
-    AscendC::Cast(wide, narrow, AscendC::RoundMode::CAST_NONE, rows * pitch_);
+    const uint32_t most = staging_->plan.departure_bytes / sizeof(half) / pitch_;
+    for (uint32_t first = 0; first < rows; first += most) {
+      const uint32_t count = Min(most, rows - first);
+      auto wide = staging_->departures.AllocTensor<half>();
+      AscendC::Cast(wide, narrow[first * pitch_], AscendC::RoundMode::CAST_NONE, count * pitch_);
+      staging_->departures.EnQue(wide);
+      Store(to[first * head_size_], count);
+    }
     staging_->arrivals.FreeTensor(narrow);
-    staging_->departures.EnQue(wide);
   }
 
   __aicore__ inline void Store(const AscendC::GlobalTensor<half> &to, uint32_t rows) {

@@ -5,7 +5,6 @@
 #include "kernel_operator.h"
 #include "memory_plan.h"
 #include "pipe_order.h"
-#include "vector_staging.h"
 
 namespace ifa::ascendc {
 
@@ -27,28 +26,31 @@ template <typename T>
 class ChannelParameters {
  public:
   /// @param parameters T [2] or [2][kvHeads * headSize]
-  __aicore__ inline void Init(const DecodeTiling &tiling, GM_ADDR parameters, VectorStaging *staging) {
+  __aicore__ inline void Init(const DecodeTiling &tiling, GM_ADDR parameters) {
     tiling_ = &tiling;
-    staging_ = staging;
-    width_ = PaddedHeadSize(tiling.headSize);
     parameters_.SetGlobalBuffer(reinterpret_cast<__gm__ T *>(parameters));
   }
 
-  /// to[headSize rounded up to 16] = those of a KV head's channels.
-  __aicore__ inline void Load(const AscendC::LocalTensor<float> &to, uint32_t which, uint32_t head) {
-    if (tiling_->antiquant == kParameterPerTensor) {
-      AscendC::Duplicate(to, ToSingle(parameters_.GetValue(which)), static_cast<int32_t>(width_));
-      return OrderVector();
-    }
+  /// Copies those of a KV head's channels, if each has its own.
+  /// @param to [headSize rounded up to 16]
+  __aicore__ inline void Load(const AscendC::LocalTensor<T> &to, uint32_t which, uint32_t head) {
+    if (tiling_->antiquant == kParameterPerTensor) return;
     const uint32_t size = tiling_->headSize;
-    auto channels = staging_->arrivals.template AllocTensor<T>();
-    AscendC::DataCopyPad(channels, parameters_[(which * tiling_->kvHeads + head) * size],
+    AscendC::DataCopyPad(to, parameters_[(which * tiling_->kvHeads + head) * size],
                          AscendC::DataCopyExtParams(1, size * sizeof(T), 0, 0, 0),
-                         ZeroPadding<T>(width_ - size));
-    staging_->arrivals.EnQue(channels);
-    channels = staging_->arrivals.template DeQue<T>();
-    AscendC::Cast(to, channels, AscendC::RoundMode::CAST_NONE, width_);
-    staging_->arrivals.FreeTensor(channels);
+                         ZeroPadding<T>(PaddedHeadSize(size) - size));
+  }
+
+  /// What Load() copied, or the tensor's one parameter, to each channel.
+  /// @param to [headSize rounded up to 16]
+  __aicore__ inline void Convert(const AscendC::LocalTensor<float> &to, const AscendC::LocalTensor<T> &from,
+                                 uint32_t which) {
+    const uint32_t width = PaddedHeadSize(tiling_->headSize);
+    if (tiling_->antiquant == kParameterPerTensor) {
+      AscendC::Duplicate(to, ToSingle(parameters_.GetValue(which)), static_cast<int32_t>(width));
+    } else {
+      AscendC::Cast(to, from, AscendC::RoundMode::CAST_NONE, width);
+    }
     OrderVector();
   }
 
@@ -58,9 +60,7 @@ class ChannelParameters {
   static __aicore__ inline float ToSingle(bfloat16_t value) { return AscendC::ToFloat(value); }
 
   const DecodeTiling *tiling_ = nullptr;
-  uint32_t width_ = 0;
   AscendC::GlobalTensor<T> parameters_;
-  VectorStaging *staging_ = nullptr;
 };
 
 }  // namespace ifa::ascendc

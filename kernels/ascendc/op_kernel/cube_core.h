@@ -34,17 +34,19 @@ class CubeCore {
     uint32_t tiles = 0;
     bool more = true;
     for (uint32_t tile = 0; more || tile < tiles + kScoreLead; ++tile) {
-      if (more && (more = NextTile(&steps_[tile % kRingSlots]))) {
-        ComputeScores(tile, steps_[tile % kRingSlots]);
+      if (more && (more = NextTile(&steps_[tile % kSteps]))) {
+        ComputeScores(tile, steps_[tile % kSteps]);
         ++tiles;
       }
       if (tile >= kScoreLead && tile - kScoreLead < tiles) {
-        ComputeOutputs(tile - kScoreLead, steps_[(tile - kScoreLead) % kRingSlots]);
+        ComputeOutputs(tile - kScoreLead, steps_[(tile - kScoreLead) % kSteps]);
       }
     }
   }
 
  private:
+  static constexpr uint32_t kSteps = kScoreLead + 1;
+
   __aicore__ inline bool NextTile(TileStep *step) {
     while (cursor_.Next(step)) {
       if (step->columns > 0) return true;
@@ -71,14 +73,15 @@ class CubeCore {
 
   __aicore__ inline void ComputeOutputs(uint32_t tile, const TileStep &step) {
     AscendC::LocalTensor<T> slot = products_.OpenSlot();
-    AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kWeightsReady);
-    products_.LoadLeft(slot, exchange_.Weights(tile), step.columns, tiling_->tileRows);
+    // Before the weights, for which the scalar unit may have to wait.
     if constexpr (int8_cache) {
       AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kValuesReady);
       products_.LoadRight(slot, exchange_.Values(tile), 0, step.columns, tiling_->headSize);
     } else {
       LoadTile(slot, value_, step);
     }
+    AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kWeightsReady);
+    products_.LoadLeft(slot, exchange_.Weights(tile), step.columns, tiling_->tileRows);
     products_.MultiplyByValues(slot, step.columns, exchange_.Outputs(tile));
     AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_FIX>(kOutputsReady);
   }
@@ -100,7 +103,7 @@ class CubeCore {
   TileCursor cursor_;
   KvWalker walker_;
   MatrixProducts<T> products_;
-  TileStep steps_[kRingSlots];
+  TileStep steps_[kSteps];
   uint32_t rows_ = 0;  // begun
 };
 

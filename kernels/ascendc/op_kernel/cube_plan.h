@@ -12,35 +12,51 @@ namespace ifa::ascendc {
 constexpr uint32_t kFractal = 16;
 constexpr uint32_t kFractalElements = kFractal * kFractal;
 
-/// Tiles that the scores run ahead of the values: while a cube core loads that many tiles of both, the scores
-/// go to the vector cores and return as weights.
-constexpr uint32_t kScoreLead = 2;
-/// Tiles by which the vector cores widen an int8 cache before the cube core needs it.
-constexpr uint32_t kWidenLead = 2;
+/// Tiles that the cube core's scores run ahead of its outputs: while it loads that many tiles of keys and of
+/// values, the scores go to the vector cores and return as weights.
+constexpr uint32_t kScoreLead = 3;
+/// Tiles after its weights at which the vector cores take a tile's outputs; later than they are computed, so
+/// that in the end nobody waits for outputs who has weights to make.
+constexpr uint32_t kOutputLag = 4;
+/// Tiles before its weights at which the vector cores widen an int8 cache's keys. Values are widened
+/// kScoreLead tiles after the keys, which is when the cube core wants them.
+constexpr uint32_t kWidenLead = 4;
 
 /// Slots of the rings in global memory. A slot is written anew only after the writer has waited for a result
-/// that came from its old content, which the two leads bring about without further flags.
-constexpr uint32_t kRingSlots = kScoreLead + 1;
-constexpr uint32_t kWidenedSlots = kWidenLead + 1;
+/// that came from its old content, which these numbers bring about without further flags: before the weights
+/// of tile i a vector core has waited for the scores up to i - 1 and the outputs up to i - 1 - kOutputLag,
+/// and before the outputs of tile j a cube core has waited for the weights up to j, whose flags follow the
+/// outputs up to j - 1 - kOutputLag.
+constexpr uint32_t kRingSlots = kOutputLag + 1;
+constexpr uint32_t kWidenedSlots = kWidenLead - kScoreLead + kOutputLag + 1;
+static_assert(kOutputLag >= kScoreLead && kWidenLead >= kScoreLead && kWidenedSlots > kWidenLead &&
+              kRingSlots > kWidenLead);
 
-/// Bytes of one tile of 16-bit keys or values in L1: large enough for long copies, small enough for five of
-/// them, which the leads keep in flight.
+/// Bytes of one tile of 16-bit keys or values in L1: large enough for long copies, small enough for
+/// several in flight.
 constexpr uint32_t kCubeTileBytes = 64 * 1024;
 
 /// Elements of a chunk, which is what a vector core works on at once: some heads' scores of a tile, or some
 /// heads' outputs, in fp32. An int8 cache leaves less of the unified buffer to them.
 constexpr IFA_SHARED uint32_t ChunkElements(bool int8_cache) { return int8_cache ? 2048 : 4096; }
 
-/// Buffers of a vector core (vector_staging.h). What arrives is a chunk, or as many bytes of an int8 cache;
-/// what departs is a chunk's weights in 16 bits, or rows of an int8 cache that are as wide now.
-constexpr IFA_SHARED uint32_t Arrivals(bool int8_cache) { return int8_cache ? 4 : 3; }
-constexpr uint32_t kDepartures = 2;
-constexpr IFA_SHARED uint32_t ArrivalBytes(bool int8_cache) {
-  return ChunkElements(int8_cache) * sizeof(float);
-}
-constexpr IFA_SHARED uint32_t DepartureBytes(bool int8_cache) {
-  return int8_cache ? ArrivalBytes(int8_cache) * sizeof(uint16_t)
-                    : ChunkElements(int8_cache) * sizeof(uint16_t);
+/// Buffers through which a vector core reads and writes (vector_staging.h). What arrives is a chunk, or rows
+/// of an int8 cache; what departs is a chunk's weights, or those rows as half. Enough of them to hide the
+/// latency of global memory, which is of the order of a copy's time.
+struct StagingPlan {
+  uint32_t arrivals;
+  uint32_t arrival_bytes;
+  uint32_t departures;
+  uint32_t departure_bytes;
+};
+
+constexpr IFA_SHARED StagingPlan PlanStaging(uint32_t group, uint32_t head_size, bool int8_cache) {
+  const uint32_t chunk_bytes = ChunkElements(int8_cache) * sizeof(float);
+  // The outputs of many or wide heads leave less room.
+  const bool is_crowded = CeilDiv(group, 2) * RoundUp(head_size, kFractal) > 2048;
+  if (!int8_cache) return {is_crowded ? 2U : 3U, chunk_bytes, 2, chunk_bytes / 2};
+  return {is_crowded ? 3U : 4U, is_crowded ? chunk_bytes : 2 * chunk_bytes, is_crowded ? 2U : 3U,
+          2 * chunk_bytes};
 }
 
 /// A chunk's heads begin at a multiple of this (online_softmax.h).
@@ -52,9 +68,8 @@ constexpr IFA_SHARED uint32_t CubeTileRows(uint32_t group, uint32_t head_size, b
   const uint32_t fitting =
       kCubeTileBytes / sizeof(uint16_t) / RoundUp(head_size, kFractal) / kFractal * kFractal;
   const uint32_t of_chunk = ChunkElements(int8_cache) / kChunkHeads;
-  const uint32_t of_sums = kL0cBytes / 2 / sizeof(float) / RoundUp(group, kFractal);
-  const uint32_t longest = of_chunk < of_sums ? of_chunk : of_sums;
-  return fitting < longest ? fitting : longest;
+  const uint32_t of_sums = kL0cBytes / 2 / sizeof(float) / RoundUp(group, kFractal) / kFractal * kFractal;
+  return Min(fitting, Min(of_chunk, of_sums));
 }
 
 /// A slot of L1 holds both operands of one product: a tile, and before it the rows of the query heads, which
@@ -73,7 +88,7 @@ constexpr IFA_SHARED OperandSlots PlanOperandSlots(uint32_t group, uint32_t head
   const uint32_t bytes = left_bytes + tile_rows * width * sizeof(uint16_t);
   const uint32_t fitting = kL1Bytes / bytes;
   const uint32_t useful = 2 * kScoreLead + 1;
-  return {heads, left_bytes, bytes, fitting < useful ? fitting : useful};
+  return {heads, left_bytes, bytes, Min(fitting, useful)};
 }
 
 /// Where a cube core and its vector cores leave their results for each other (cube_exchange.h): byte offsets

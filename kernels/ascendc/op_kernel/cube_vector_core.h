@@ -34,58 +34,54 @@ class CubeVectorCore {
     first_head_ = AscendC::GetSubBlockIdx() == 0 ? 0 : half_heads;
     heads_ = AscendC::GetSubBlockIdx() == 0 ? half_heads : tiling.group - half_heads;
     cursor_.Init(tiling, core, arguments.lengths, arguments.kv_padding);
-    staging_.Init(pipe, int8_cache);
+    staging_.Init(pipe, tiling.group, tiling.headSize, int8_cache);
     terms_.Init(pipe, tiling, arguments, kChunk, tiling.tileRows, 1);
     softmax_.Init(pipe, kMostHeads);
     output_.Init(pipe, tiling, arguments, kOutputElements);
     split_.Init(tiling, arguments);
-    const uint32_t weighted_floats = heads_ * width_;
-    pipe->InitBuffer(weighted_memory_,
-                     (weighted_floats > kScratchFloats ? weighted_floats : kScratchFloats) * sizeof(float));
-    pipe->InitBuffer(rescale_memory_, kRingSlots * kStateFloats * sizeof(float));
-    pipe->InitBuffer(maxima_memory_, (kRingSlots + 1) * kStateFloats * sizeof(float));
-    pipe->InitBuffer(sums_memory_, (kRingSlots + 1) * kStateFloats * sizeof(float));
+    const uint32_t floats = kWeightedAt + heads_ * width_;
+    pipe->InitBuffer(memory_, (floats > kScratchFloats ? floats : kScratchFloats) * sizeof(float));
     if constexpr (int8_cache) {
       key_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.key));
       value_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.value));
       widener_.Init(tiling, arguments, &staging_);
       units_.Init(pipe, tiling, arguments, &staging_);
-      pipe->InitBuffer(scales_memory_, kWidenedSlots * kStateFloats * sizeof(float));
     }
   }
 
   __aicore__ inline void Run() {
     uint32_t tiles = 0;  // taken from the cursor
     bool more = true;
-    for (uint32_t tile = 0; more || tile < tiles + kScoreLead; ++tile) {
+    for (uint32_t tile = 0; more || tile < tiles + kOutputLag; ++tile) {
       while (more && tiles <= tile + kLead && (more = NextTile(&steps_[tiles % kSteps]))) {
         if constexpr (int8_cache) SendKeys(tiles, steps_[tiles % kSteps]);
         ++tiles;
       }
-      if (tile < tiles) {
-        if constexpr (int8_cache) SendValues(tile, steps_[tile % kSteps]);
-        WeighTile(tile, steps_[tile % kSteps]);
-      }
-      if (tile >= kScoreLead && tile - kScoreLead < tiles) {
-        AddOutputs(tile - kScoreLead, steps_[(tile - kScoreLead) % kSteps]);
+      if constexpr (int8_cache) SendValues(tile + kWidenLead - kScoreLead, tiles);
+      if (tile < tiles) WeighTile(tile, steps_[tile % kSteps]);
+      if (tile >= kOutputLag && tile - kOutputLag < tiles) {
+        AddOutputs(tile - kOutputLag, steps_[(tile - kOutputLag) % kSteps]);
       }
     }
     if (tiling_->hasSplitRows == 0) return;
     AscendC::SyncAll();
-    split_.Combine(static_cast<uint32_t>(AscendC::GetBlockIdx()), 2 * tiling_->cores,
-                   weighted_memory_.Get<float>(), &output_);
+    split_.Combine(static_cast<uint32_t>(AscendC::GetBlockIdx()), 2 * tiling_->cores, memory_.Get<float>(),
+                   &output_);
   }
 
  private:
   static constexpr uint32_t kChunk = ChunkElements(int8_cache);
   static constexpr uint32_t kMostHeads = kMaxGroup / 2;
+  // What is kept of a tile, or of a row, until its outputs come: how far the sums before it are to be scaled
+  // down; of a row's last tile its maxima and sums; the scores' scale of a row of an int8 cache.
+  enum class StateRing : uint32_t { kRescale, kMaxima, kSums, kScales };
   static constexpr uint32_t kStateFloats = kMostHeads * kBlockFloats;  // [heads][8]
-  static constexpr uint32_t kOutputElements = 1024;  // of a copy: two heads of the largest size
-  // Keys are widened kWidenLead tiles ahead of their scores, values as far ahead of their outputs, which the
-  // cube core computes kScoreLead tiles later.
+  static constexpr uint32_t kEmptySlot = kRingSlots;                   // of what has no positions
+  static constexpr uint32_t kStateSlots = kRingSlots + 1;
+  static constexpr uint32_t kWeightedAt = (int8_cache ? 4 : 3) * kStateSlots * kStateFloats;
+  static constexpr uint32_t kOutputElements = kMaxHeadSize;  // of a copy
   static constexpr uint32_t kLead = int8_cache ? kWidenLead : 0;
-  static constexpr uint32_t kSteps = kLead + kScoreLead + 1;
-  static_assert(kWidenLead == kScoreLead, "values of the tile that is weighed are widened");
+  static constexpr uint32_t kSteps = kLead + kOutputLag + 1;
 
   /// Goes to the next step that has positions; finishes rows and shares without any.
   __aicore__ inline bool NextTile(TileStep *step) {
@@ -102,15 +98,18 @@ class CubeVectorCore {
       const uint32_t head = step.head * tiling_->group + first_head_;
       units_.ConvertQueries(step.batch, step.head, head, heads_,
                             exchange_.Queries(rows_sent_)[first_head_ * width_],
-                            State(scales_memory_, rows_sent_ % kWidenedSlots));
+                            State(StateRing::kScales, rows_sent_ % kRingSlots));
     }
     widener_.Widen(key_, step, exchange_.Keys(tile));
     AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kKeysReady);
   }
 
-  __aicore__ inline void SendValues(uint32_t tile, const TileStep &step) {
-    widener_.Widen(value_, step, exchange_.Values(tile));
-    AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kValuesReady);
+  /// Of all tiles up to and with `last`, of `tiles`.
+  __aicore__ inline void SendValues(uint32_t last, uint32_t tiles) {
+    for (; values_sent_ <= last && values_sent_ < tiles; ++values_sent_) {
+      widener_.Widen(value_, steps_[values_sent_ % kSteps], exchange_.Values(values_sent_));
+      AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kValuesReady);
+    }
   }
 
   /// Scores to weights, and how far the sums before them are to be scaled down.
@@ -128,18 +127,18 @@ class CubeVectorCore {
       terms_.Load(step.batch, head + first, step.position, shape);
       auto scores = LoadScores(tile, first, shape);
       if constexpr (int8_cache) {
-        const auto scales = State(scales_memory_, rows_weighed_ % kWidenedSlots);
+        const auto scales = State(StateRing::kScales, rows_weighed_ % kRingSlots);
         terms_.Apply(scores, scales[first * kBlockFloats], shape);
       } else {
         terms_.Apply(scores, shape);
       }
       softmax_.Update(scores, first, shape.rows, shape.pitch,
-                      State(rescale_memory_, slot)[first * kBlockFloats]);
+                      State(StateRing::kRescale, slot)[first * kBlockFloats]);
       StoreWeights(tile, first, shape, scores);
     }
     if (step.closes && heads_ > 0) {
-      softmax_.BroadcastMax(State(maxima_memory_, slot), 0, heads_);
-      softmax_.BroadcastSum(State(sums_memory_, slot), 0, heads_);
+      softmax_.BroadcastMax(State(StateRing::kMaxima, slot), 0, heads_);
+      softmax_.BroadcastSum(State(StateRing::kSums, slot), 0, heads_);
     }
     AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kWeightsReady);
   }
@@ -178,7 +177,7 @@ class CubeVectorCore {
   __aicore__ inline void AddOutputs(uint32_t tile, const TileStep &step) {
     const uint32_t slot = tile % kRingSlots;
     const uint32_t most = kChunk / width_;
-    const auto weighted = weighted_memory_.Get<float>();
+    const auto weighted = memory_.Get<float>()[kWeightedAt];
     AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kOutputsReady);
     for (uint32_t first = 0; first < heads_; first += most) {
       const uint32_t rows = Min(most, heads_ - first);
@@ -191,7 +190,7 @@ class CubeVectorCore {
       if (step.opens) {
         AscendC::Adds(sum, outputs, 0.0F, static_cast<int32_t>(elements));
       } else {
-        CombineRows<RowOperation::kMultiply>(sum, sum, State(rescale_memory_, slot)[first * kBlockFloats],
+        CombineRows<RowOperation::kMultiply>(sum, sum, State(StateRing::kRescale, slot)[first * kBlockFloats],
                                              rows, width_);
         AscendC::Add(sum, sum, outputs, static_cast<int32_t>(elements));
       }
@@ -199,7 +198,8 @@ class CubeVectorCore {
       OrderVector();
     }
     if (!step.closes || heads_ == 0) return;
-    if constexpr (int8_cache) units_.ConvertOutputs(step.head, weighted, State(sums_memory_, slot), heads_);
+    if constexpr (int8_cache)
+      units_.ConvertOutputs(step.head, weighted, State(StateRing::kSums, slot), heads_);
     Finish(step, slot, weighted, 0, heads_);
   }
 
@@ -208,14 +208,15 @@ class CubeVectorCore {
     const uint32_t most = kChunk / width_;
     for (uint32_t first = 0; first < heads_; first += most) {
       const uint32_t rows = Min(most, heads_ - first);
-      AscendC::Duplicate(State(maxima_memory_, kRingSlots), kLowestScore, static_cast<int32_t>(kStateFloats));
-      AscendC::Duplicate(State(sums_memory_, kRingSlots), 0.0F, static_cast<int32_t>(kStateFloats));
+      AscendC::Duplicate(State(StateRing::kMaxima, kEmptySlot), kLowestScore,
+                         static_cast<int32_t>(kStateFloats));
+      AscendC::Duplicate(State(StateRing::kSums, kEmptySlot), 0.0F, static_cast<int32_t>(kStateFloats));
       auto zeros = staging_.arrivals.template AllocTensor<float>();
       staging_.arrivals.EnQue(zeros);
       zeros = staging_.arrivals.template DeQue<float>();
       AscendC::Duplicate(zeros, 0.0F, static_cast<int32_t>(rows * width_));
       OrderVector();
-      Finish(step, kRingSlots, zeros, first, rows);
+      Finish(step, kEmptySlot, zeros, first, rows);
       staging_.arrivals.FreeTensor(zeros);
     }
   }
@@ -223,8 +224,8 @@ class CubeVectorCore {
   /// Of heads from `first` on; `slot` is that of their maxima and sums.
   __aicore__ inline void Finish(const TileStep &step, uint32_t slot,
                                 const AscendC::LocalTensor<float> &weighted, uint32_t first, uint32_t rows) {
-    const auto maxima = State(maxima_memory_, slot)[first * kBlockFloats];
-    const auto sums = State(sums_memory_, slot)[first * kBlockFloats];
+    const auto maxima = State(StateRing::kMaxima, slot)[first * kBlockFloats];
+    const auto sums = State(StateRing::kSums, slot)[first * kBlockFloats];
     if (step.shared) {
       split_.Save(step.slot, first_head_ + first, rows, weighted, maxima, sums);
       return;
@@ -233,11 +234,9 @@ class CubeVectorCore {
     output_.Store(weighted, sums, rows, row + first_head_ + first);
   }
 
-  using Memory = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
-  /// One [heads][8] of a ring.
-  __aicore__ inline AscendC::LocalTensor<float> State(Memory &memory, uint32_t slot) {
-    return memory.Get<float>()[slot * kStateFloats];
+  /// One [heads][8] of a ring, by tiles or by rows modulo kRingSlots.
+  __aicore__ inline AscendC::LocalTensor<float> State(StateRing ring, uint32_t slot) {
+    return memory_.Get<float>()[(static_cast<uint32_t>(ring) * kStateSlots + slot) * kStateFloats];
   }
 
   const DecodeTiling *tiling_ = nullptr;
@@ -252,17 +251,16 @@ class CubeVectorCore {
   OnlineSoftmax softmax_;
   OutputRows<Query> output_;
   SplitCombine split_;
-  Memory weighted_memory_;  // [heads][width], and scratch at the end
-  Memory rescale_memory_;   // [kRingSlots][heads][8]
-  Memory maxima_memory_;    // [kRingSlots + 1][heads][8], the last of what is empty; of closing tiles only
-  Memory sums_memory_;      // the same
+  // fp32: state rings [3 or 4][kStateSlots][heads][8], weighted outputs [heads][width]; in the end
+  // SplitCombine's scratch.
+  AscendC::TBuf<AscendC::TPosition::VECCALC> memory_;
 
   // Of an int8 cache:
   AscendC::GlobalTensor<int8_t> key_;
   AscendC::GlobalTensor<int8_t> value_;
   CacheWidener widener_;
   CacheUnits<Query> units_;
-  Memory scales_memory_;       // [kWidenedSlots][heads][8], by rows
+  uint32_t values_sent_ = 0;   // tiles
   uint32_t rows_sent_ = 0;     // begun
   uint32_t rows_weighed_ = 0;  // begun
 };

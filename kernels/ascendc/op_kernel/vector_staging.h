@@ -11,9 +11,12 @@ struct VectorStaging {
   AscendC::TQue<AscendC::TPosition::VECIN, 1> arrivals;
   AscendC::TQue<AscendC::TPosition::VECOUT, 1> departures;
 
-  __aicore__ inline void Init(AscendC::TPipe *pipe, bool int8_cache) {
-    pipe->InitBuffer(arrivals, Arrivals(int8_cache), ArrivalBytes(int8_cache));
-    pipe->InitBuffer(departures, kDepartures, DepartureBytes(int8_cache));
+  StagingPlan plan;
+
+  __aicore__ inline void Init(AscendC::TPipe *pipe, uint32_t group, uint32_t head_size, bool int8_cache) {
+    plan = PlanStaging(group, head_size, int8_cache);
+    pipe->InitBuffer(arrivals, plan.arrivals, plan.arrival_bytes);
+    pipe->InitBuffer(departures, plan.departures, plan.departure_bytes);
   }
 };
 
