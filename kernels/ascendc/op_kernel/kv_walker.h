@@ -22,7 +22,7 @@ class KvWalker {
     blocks_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t *>(block_table));
     const bool heads_inside = tiling.kvLayout == kLayoutBsh || tiling.kvLayout == kLayoutBlocksBsh;
     row_pitch_ = heads_inside ? tiling.kvHeads * tiling.headSize : tiling.headSize;
-    head_pitch_ = heads_inside ? tiling.headSize : RunRows() * tiling.headSize;
+    head_pitch_ = heads_inside ? tiling.headSize : static_cast<uint64_t>(RunRows()) * tiling.headSize;
   }
 
   /// Elements between two positions of a piece.

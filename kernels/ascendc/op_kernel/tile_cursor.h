@@ -72,12 +72,15 @@ class TileCursor {
     if (row_ == end_row_) tiles_ = Min(tiles_, end_tile_);
   }
 
-  // A left-padded sequence that begins before its cache does holds nothing.
+  // A left-padded sequence that begins before its cache does holds nothing. A length that the cache cannot
+  // have, which a host that does not know the lengths could not refuse, is clipped: nothing is read outside
+  // the cache.
   __aicore__ inline void ReadLength() {
     start_ = 0;
     length_ = tiling_->length;
     if (tiling_->lengthCount == 0) return;
-    length_ = static_cast<uint32_t>(lengths_.GetValue(tiling_->lengthCount == 1 ? 0 : batch_));
+    const int64_t given = lengths_.GetValue(tiling_->lengthCount == 1 ? 0 : batch_);
+    if (given < length_) length_ = given < 0 ? 0 : static_cast<uint32_t>(given);
     if (tiling_->hasPadding == 0) return;
     const int64_t start = static_cast<int64_t>(tiling_->length) - padding_ - length_;
     start_ = start < 0 ? 0 : static_cast<uint32_t>(start);
