@@ -35,6 +35,13 @@ class CacheUnits {
     OrderVector();
   }
 
+  /// What Init() takes of the unified buffer.
+  static constexpr uint32_t Bytes(uint32_t head_size) {
+    return kSmallArrivals * 2 * kChunk * sizeof(Query) +
+           (2 * kChunk + 2 * RoundUp(head_size, kChannelPad) + kReducedFloats + kChunkRows * kBlockFloats) *
+               sizeof(float);
+  }
+
   /// Writes queries times keys' scale, each head divided by its largest magnitude so that half holds it.
   /// @param head of the batch's query heads, the first of `rows`
   /// @param to half [rows][headSize rounded up to 16]

@@ -39,14 +39,22 @@ class CubeVectorCore {
     softmax_.Init(pipe, kMostHeads);
     output_.Init(pipe, tiling, arguments, kOutputElements);
     split_.Init(tiling, arguments);
-    const uint32_t floats = kWeightedAt + heads_ * width_;
-    pipe->InitBuffer(memory_, (floats > kScratchFloats ? floats : kScratchFloats) * sizeof(float));
+    pipe->InitBuffer(memory_, MemoryFloats(heads_, tiling.headSize) * sizeof(float));
     if constexpr (int8_cache) {
       key_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.key));
       value_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t *>(arguments.value));
       widener_.Init(tiling, arguments, &staging_);
       units_.Init(pipe, tiling, arguments, &staging_);
     }
+  }
+
+  /// What Init() takes of the unified buffer if the call has everything.
+  static constexpr uint32_t Bytes(uint32_t group, uint32_t head_size) {
+    return VectorStaging::Bytes(PlanStaging(group, head_size, int8_cache)) +
+           ScoreTerms<Query>::Bytes(kChunk, CubeTileRows(group, head_size, int8_cache), 1) +
+           OnlineSoftmax::Bytes(kMostHeads) + OutputRows<Query>::Bytes(head_size, kOutputElements) +
+           MemoryFloats(CeilDiv(group, 2), head_size) * sizeof(float) +
+           (int8_cache ? CacheUnits<Query>::Bytes(head_size) : 0);
   }
 
   __aicore__ inline void Run() {
@@ -82,6 +90,11 @@ class CubeVectorCore {
   static constexpr uint32_t kOutputElements = kMaxHeadSize;  // of a copy
   static constexpr uint32_t kLead = int8_cache ? kWidenLead : 0;
   static constexpr uint32_t kSteps = kLead + kOutputLag + 1;
+
+  static constexpr __aicore__ uint32_t MemoryFloats(uint32_t heads, uint32_t head_size) {
+    const uint32_t floats = kWeightedAt + heads * PaddedHeadSize(head_size);
+    return floats > kScratchFloats ? floats : kScratchFloats;
+  }
 
   /// Goes to the next step that has positions; finishes rows and shares without any.
   __aicore__ inline bool NextTile(TileStep *step) {
@@ -264,5 +277,18 @@ class CubeVectorCore {
   uint32_t rows_sent_ = 0;     // begun
   uint32_t rows_weighed_ = 0;  // begun
 };
+
+template <typename VectorCore>
+constexpr bool VectorCoreFits() {
+  for (uint32_t group = 1; group <= kMaxGroup; ++group) {
+    for (uint32_t size = kChannelPad; size <= kMaxHeadSize; size += kChannelPad) {
+      if (VectorCore::Bytes(group, size) > kUbBytes) return false;
+    }
+  }
+  return true;
+}
+static_assert(VectorCoreFits<CubeVectorCore<half, half, false>>() &&
+                  VectorCoreFits<CubeVectorCore<half, half, true>>(),
+              "the unified buffer holds the buffers for every group and head size");
 
 }  // namespace ifa::ascendc

@@ -18,6 +18,11 @@ struct VectorStaging {
     pipe->InitBuffer(arrivals, plan.arrivals, plan.arrival_bytes);
     pipe->InitBuffer(departures, plan.departures, plan.departure_bytes);
   }
+
+  /// What Init() takes of the unified buffer.
+  static constexpr uint32_t Bytes(const StagingPlan &plan) {
+    return plan.arrivals * plan.arrival_bytes + plan.departures * plan.departure_bytes;
+  }
 };
 
 }  // namespace ifa::ascendc
