@@ -9,6 +9,5 @@
 #include "ascendc/flags.h"
 #include "ascendc/queues.h"
 #include "ascendc/reductions.h"
-#include "ascendc/selection.h"
 #include "ascendc/tensors.h"
 #include "ascendc/vector_arithmetic.h"

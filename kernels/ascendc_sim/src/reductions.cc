@@ -5,23 +5,12 @@ namespace {
 
 bool IsActive(const LaneBits &lanes, uint32_t lane) { return (lanes[lane / 64] >> (lane % 64) & 1) != 0; }
 
-template <typename Better>
-Reduced Extreme(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count, Better better) {
-  Reduced found{0, kMostLanes};
-  for (uint32_t lane = first; lane < first + count; ++lane) {
-    if (IsActive(lanes, lane) && (found.index == kMostLanes || better(values[lane], found.value))) {
-      found = {values[lane], lane};
-    }
-  }
-  return found;
-}
-
 }  // namespace
 
-Reduced Sum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
+Reduced Sum(const float *values, const LaneBits &lanes, uint32_t count) {
   float sums[kMostLanes];
   for (uint32_t lane = 0; lane < count; ++lane) {
-    sums[lane] = IsActive(lanes, first + lane) ? values[first + lane] : 0;
+    sums[lane] = IsActive(lanes, lane) ? values[lane] : 0;
   }
   for (uint32_t width = count / 2; width > 0; width /= 2) {
     for (uint32_t lane = 0; lane < width; ++lane) {
@@ -31,12 +20,14 @@ Reduced Sum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t
   return {sums[0], 0};
 }
 
-Reduced Maximum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
-  return Extreme(values, lanes, first, count, [](float a, float b) { return a > b; });
-}
-
-Reduced Minimum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count) {
-  return Extreme(values, lanes, first, count, [](float a, float b) { return a < b; });
+Reduced Maximum(const float *values, const LaneBits &lanes, uint32_t count) {
+  Reduced found{0, kMostLanes};
+  for (uint32_t lane = 0; lane < count; ++lane) {
+    if (IsActive(lanes, lane) && (found.index == kMostLanes || values[lane] > found.value)) {
+      found = {values[lane], lane};
+    }
+  }
+  return found;
 }
 
 }  // namespace AscendC::lanes

@@ -30,40 +30,25 @@ uint32_t LaneEnd(const LaneBits &lanes) {
   return 0;
 }
 
-Repeats FirstElements(uint64_t count, uint32_t lanes_of_repeat) {
-  return {static_cast<uint32_t>(count / lanes_of_repeat), FirstLanes(lanes_of_repeat),
-          FirstLanes(count % lanes_of_repeat)};
-}
-
 }  // namespace
 
-Repeats RepeatsOf(const Instruction &instruction, const Lanes &lanes, bool sets_mask, int64_t repeats,
+Repeats RepeatsOf(const Instruction &instruction, const Lanes &lanes, int64_t repeats,
                   uint32_t lanes_of_repeat) {
-  auto &core = ifa::sim::Core::Current();
   instruction.Require(repeats >= 0 && repeats <= kMostRepeats, Check::kVectorRange,
                       "repeatTime is not from 0 to 255");
-  if (!sets_mask && core.counts_elements) {
-    return FirstElements(core.vector_mask[0], lanes_of_repeat);
-  }
-  if (sets_mask) {
-    instruction.Require(!core.counts_elements, Check::kVectorRange,
-                        "a mask of lanes in counter mode: call SetMaskNorm before");
-    instruction.Require(lanes.is_bits() || (lanes.count() > 0 && lanes.count() <= lanes_of_repeat),
-                        Check::kVectorRange, "the mask is not from 1 to the number of lanes of a repeat");
-    core.vector_mask = lanes.is_bits() ? lanes.bits() : FirstLanes(lanes.count());
-    instruction.Require(LaneEnd(core.vector_mask) <= lanes_of_repeat && LaneEnd(core.vector_mask) > 0,
-                        Check::kVectorRange, "the mask has no lane, or lanes beyond those of a repeat");
-  }
-  LaneBits mask = core.vector_mask;
-  mask[1] = lanes_of_repeat > 64 ? mask[1] : 0;
+  instruction.Require(lanes.is_bits() || lanes.count() <= lanes_of_repeat, Check::kVectorRange,
+                      "the mask is beyond the lanes of a repeat");
+  const LaneBits mask = lanes.is_bits() ? lanes.bits() : FirstLanes(lanes.count());
+  instruction.Require(LaneEnd(mask) > 0 && LaneEnd(mask) <= lanes_of_repeat, Check::kVectorRange,
+                      "the mask has no lane, or lanes beyond those of a repeat");
   return {static_cast<uint32_t>(repeats), mask, {}};
 }
 
 Repeats RepeatsOf(const Instruction &instruction, int64_t count, uint32_t lanes_of_repeat) {
   instruction.Require(count >= 0, Check::kVectorRange, "count is negative");
-  ResetMask();
-  SetMaskNorm();
-  return FirstElements(static_cast<uint64_t>(count), lanes_of_repeat);
+  const auto elements = static_cast<uint64_t>(count);
+  return {static_cast<uint32_t>(elements / lanes_of_repeat), FirstLanes(lanes_of_repeat),
+          FirstLanes(elements % lanes_of_repeat)};
 }
 
 Operand CheckedOperand(const Instruction &instruction, const char *name, const ifa::sim::LocalRange &range,

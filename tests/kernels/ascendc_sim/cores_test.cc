@@ -67,9 +67,9 @@ void TestKinds() {
   Breaks("a launch of another type", Check::kKernelType, OneGroup(), [](bool broken) {
     if (broken) {
       BreaksHere();
-      KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIV_1_0);
+      KERNEL_TASK_TYPE(0, KERNEL_TYPE_MIX_AIV_1_0);
     }
-    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+    KERNEL_TASK_TYPE(0, KERNEL_TYPE_MIX_AIC_1_2);
   });
   for (const bool is_mixed : {false, true}) {
     LaunchOptions options = VectorCores(1);

@@ -151,11 +151,6 @@ void TestAlignment() {
                  BreaksHere();
                  DataCopyPad(Output<float>(), source[broken ? 4 : 8], {1, 4, 0, 0, 0});
                });
-  BreaksVector("block sums that are not on 32 bytes", Check::kAlignment,
-               [](bool broken, const auto &source, const auto &result) {
-                 BreaksHere();
-                 BlockReduceSum(result[broken ? 4 : 8], source, 1, 64, 1, 1, 8);
-               });
   BreaksCube("fractals that are not on 512 bytes", Check::kAlignment, [](bool broken, CubeBuffers &buffers) {
     BreaksHere();
     LoadData(buffers.l0a.Get<half>()[broken ? 16 : 256], buffers.l1.Get<half>(), {0, 1, 1, 0, 0, false, 0});
@@ -226,28 +221,14 @@ void TestVectorRanges() {
                  BreaksHere();
                  Adds(result, source, 1.0f, 64, 1, {1, 1, broken ? 256 : 255, 8});
                });
-  BreaksVector("a comparison of a part of 256 bytes", Check::kVectorRange,
-               [](bool broken, const auto &source, const auto &result) {
-                 BreaksHere();
-                 CompareScalar(result.template ReinterpretCast<uint8_t>(), source, 1.0f, CMPMODE::LT,
-                               broken ? 65 : 64);
-               });
-  BreaksVector("a mask of lanes in counter mode", Check::kVectorRange,
-               [](bool broken, const auto &source, const auto &result) {
-                 SetMaskCount();
-                 if (!broken) {
-                   SetMaskNorm();
-                 }
-                 BreaksHere();
-                 Adds(result, source, 1.0f, 64, 1, {1, 1, 8, 8});
-               });
-  BreaksVector("a scalar in Select without its mode", Check::kVectorRange,
-               [](bool broken, const auto &source, const auto &result) {
-                 const auto mode =
-                     broken ? SELMODE::VSEL_TENSOR_TENSOR_MODE : SELMODE::VSEL_TENSOR_SCALAR_MODE;
-                 BreaksHere();
-                 Select(result, source.template ReinterpretCast<uint8_t>(), source, 0.0f, mode, 64);
-               });
+  Breaks("a mask beyond a repeat of halves", Check::kVectorRange, OneVectorCore(), [](bool broken) {
+    TPipe pipe;
+    TBuf<> buffer;
+    pipe.InitBuffer(buffer, kBytes);
+    const auto source = Loaded<half>(buffer, kCount);
+    BreaksHere();
+    Adds(source, source, half(1), broken ? 129 : 128, 1, {1, 1, 8, 8});
+  });
 }
 
 void TestCubeRanges() {
@@ -298,20 +279,6 @@ void TestCasts() {
                  BreaksHere();
                  Cast(result.template ReinterpretCast<bfloat16_t>(), source, mode, 64);
                });
-  BreaksCube("Fixpipe to half without a conversion", Check::kCastMode, [](bool broken, CubeBuffers &buffers) {
-    InitConstValue(buffers.l1.Get<half>(), {1, 256, 0, half(1)});
-    Settle();
-    LoadData(buffers.l0a.Get<half>(), buffers.l1.Get<half>(), {0, 1, 1, 0, 0, false, 0});
-    LoadData(buffers.l0b.Get<half>(), buffers.l1.Get<half>(), {0, 1, 1, 0, 0, false, 0});
-    Settle();
-    Mmad(buffers.l0c.Get<float>(), buffers.l0a.Get<half>(), buffers.l0b.Get<half>(),
-         {16, 16, 16, 0, false, true});
-    Settle();
-    FixpipeParamsV220 rows(16, 16, 16, 16, false);
-    rows.quantPre = broken ? QuantMode_t::NoQuant : QuantMode_t::F322F16;
-    BreaksHere();
-    Fixpipe(Output<half>(), buffers.l0c.Get<float>(), rows);
-  });
 }
 
 void TestOverlap() {
@@ -354,6 +321,16 @@ void TestUnwritten() {
                  BreaksHere();
                  DataCopy(result, Workspace<float>(), 8);
                });
+  BreaksCube("a product added to nothing", Check::kUnwritten, [](bool broken, CubeBuffers &buffers) {
+    InitConstValue(buffers.l1.Get<half>(), {1, 256, 0, half(1)});
+    Settle();
+    LoadData(buffers.l0a.Get<half>(), buffers.l1.Get<half>(), {0, 1, 1, 0, 0, false, 0});
+    LoadData(buffers.l0b.Get<half>(), buffers.l1.Get<half>(), {0, 1, 1, 0, 0, false, 0});
+    Settle();
+    const MmadParams params(16, 16, 16, 0, false, !broken);
+    BreaksHere();
+    Mmad(buffers.l0c.Get<float>(), buffers.l0a.Get<half>(), buffers.l0b.Get<half>(), params);
+  });
   BreaksCube("a product with rows that Nd2Nz left out", Check::kUnwritten,
              [](bool broken, CubeBuffers &buffers) {
                InitConstValue(buffers.l1.Get<half>(), {1, 16, 0, half(1)});

@@ -96,13 +96,12 @@ void CastLanes(ifa::sim::Instruction &instruction, const LocalTensor<T> &dst, co
 /// By the scalar unit.
 inline float ToFloat(bfloat16_t value) { return value; }
 
-template <typename T, typename U, bool isSetMask = true>
+template <typename T, typename U>
 void Cast(const LocalTensor<T> &dst, const LocalTensor<U> &src, RoundMode mode, Lanes mask, int64_t repeats,
           const UnaryRepeatParams &strides, Site site = Site::Here()) {
   ifa::sim::Instruction instruction(PIPE_V, "Cast", site);
   constexpr uint32_t kLanes = LanesOfRepeat(std::max(sizeof(T), sizeof(U)));
-  lanes::CastLanes(instruction, dst, src, mode, RepeatsOf(instruction, mask, isSetMask, repeats, kLanes),
-                   strides);
+  lanes::CastLanes(instruction, dst, src, mode, RepeatsOf(instruction, mask, repeats, kLanes), strides);
 }
 
 template <typename T, typename U>

@@ -9,7 +9,6 @@
 #define ASCEND_IS_AIV (ifa::sim::Core::Current().kind() == ifa::sim::CoreKind::kVector)
 
 #define TILING_KEY_IS(key) (ifa::sim::Core::Current().machine().options().tiling_key == (key))
-#define KERNEL_TASK_TYPE_DEFAULT(type) AscendC::DeclareKernelType(type)
 #define KERNEL_TASK_TYPE(key, type) \
   if (TILING_KEY_IS(key)) AscendC::DeclareKernelType(type)
 #define REGISTER_TILING_DEFAULT(Struct) static_assert(std::is_trivially_copyable_v<Struct>)

@@ -24,19 +24,6 @@ struct LoadData2DParams {
         addrMode(address_mode) {}
 };
 
-struct LoadData2dTransposeParams {
-  int64_t startIndex = 0, repeatTimes = 0, srcStride = 0, dstGap = 0, dstFracGap = 0;
-
-  LoadData2dTransposeParams() = default;
-  LoadData2dTransposeParams(int64_t start, int64_t repeats, int64_t src_stride, int64_t dst_gap,
-                            int64_t fractal_gap)
-      : startIndex(start),
-        repeatTimes(repeats),
-        srcStride(src_stride),
-        dstGap(dst_gap),
-        dstFracGap(fractal_gap) {}
-};
-
 struct MmadParams {
   int64_t m = 0, n = 0, k = 0;
   int64_t unitFlag = 0;
@@ -88,14 +75,6 @@ void LoadData(const LocalTensor<T> &dst, const LocalTensor<T> &src, const LoadDa
               Site site = Site::Here()) {
   static_assert(sizeof(T) == 2, "LoadData takes numbers of 16 bits");
   cube::LoadFractals(site, dst.range(), src.range(), params);
-}
-
-template <typename T>
-void LoadDataWithTranspose(const LocalTensor<T> &dst, const LocalTensor<T> &src,
-                           const LoadData2dTransposeParams &params, Site site = Site::Here()) {
-  static_assert(sizeof(T) == 2, "LoadDataWithTranspose takes numbers of 16 bits");
-  cube::LoadFractals(site, dst.range(), src.range(),
-                     {params.startIndex, params.repeatTimes, params.srcStride, 0, params.dstGap, true, 0});
 }
 
 /// dst = left x right, or dst += left x right with cmatrixInitVal = false; products and sums in float.

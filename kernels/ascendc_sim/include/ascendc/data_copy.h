@@ -1,7 +1,7 @@
 // Copies between global memory and the memories of a core, and within the unified buffer.
 #pragma once
 
-#include "ascendc/vector_lanes.h"
+#include "ascendc/tensors.h"
 
 namespace AscendC {
 
@@ -49,14 +49,6 @@ struct Nd2NzParams {
         dstNzC0Stride(dst_c0),
         dstNzNStride(dst_n),
         dstNzMatrixStride(dst_matrix) {}
-};
-
-struct CopyRepeatParams {
-  int32_t dstStride = 1, srcStride = 1, dstRepeatSize = 8, srcRepeatSize = 8;
-
-  CopyRepeatParams() = default;
-  CopyRepeatParams(int32_t dst_block, int32_t src_block, int32_t dst_repeat, int32_t src_repeat)
-      : dstStride(dst_block), srcStride(src_block), dstRepeatSize(dst_repeat), srcRepeatSize(src_repeat) {}
 };
 
 namespace copies {
@@ -164,22 +156,6 @@ void DataCopyPad(const GlobalTensor<T> &dst, const LocalTensor<T> &src, const Da
   core.Require(core.kind() == ifa::sim::CoreKind::kVector, ifa::sim::Check::kWrongCore, site,
                "DataCopyPad is of the vector core");
   copies::ToGlobal(site, "DataCopyPad", dst.range(), src.range(), copies::OfPadded(site, params, true, 0));
-}
-
-/// By the vector unit, within the unified buffer.
-template <typename T, bool isSetMask = true>
-void Copy(const LocalTensor<T> &dst, const LocalTensor<T> &src, Lanes mask, int64_t repeats,
-          const CopyRepeatParams &strides, Site site = Site::Here()) {
-  static_assert(sizeof(T) == 2 || sizeof(T) == 4, "Copy takes types of 16 or 32 bits");
-  using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
-  ifa::sim::Instruction instruction(PIPE_V, "Copy", site);
-  instruction.Require(!ifa::sim::Core::Current().counts_elements, ifa::sim::Check::kVectorRange,
-                      "Copy counts differently in counter mode: call SetMaskNorm before");
-  Elementwise<Bits, Bits, Destination::kWritten, 1>(
-      instruction, RepeatsOf(instruction, mask, isSetMask, repeats, LanesOfRepeat(sizeof(T))),
-      {dst.range(), strides.dstStride, strides.dstRepeatSize},
-      {Source{src.range(), strides.srcStride, strides.srcRepeatSize}}, 1,
-      [](auto, auto value, auto) { return value; });
 }
 
 }  // namespace AscendC

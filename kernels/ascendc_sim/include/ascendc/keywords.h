@@ -25,7 +25,6 @@ enum event_t : int8_t {
   EVENT_ID6,
   EVENT_ID7
 };
-enum QuantMode_t : uint8_t { NoQuant, F322F16, F322BF16 };
 
 namespace AscendC {
 
@@ -97,11 +96,6 @@ enum class RoundMode : uint8_t {
   CAST_TRUNC,
   CAST_ODD
 };
-enum class CMPMODE : uint8_t { LT, GT, EQ, LE, GE, NE };
-enum class SELMODE : uint8_t { VSEL_CMPMASK_SPR, VSEL_TENSOR_SCALAR_MODE, VSEL_TENSOR_TENSOR_MODE };
-enum class MaskMode : uint8_t { NORMAL, COUNTER };
 enum class ReduceOrder : uint8_t { ORDER_VALUE_INDEX, ORDER_INDEX_VALUE, ORDER_ONLY_VALUE, ORDER_ONLY_INDEX };
-
-constexpr uint64_t MASK_PLACEHOLDER = 0;
 
 }  // namespace AscendC

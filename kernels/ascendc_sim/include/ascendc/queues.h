@@ -98,9 +98,6 @@ class TQueBind {
     std::rotate(place, place + 1, buffers_.end());
   }
 
-  bool HasTensorInQue() const { return !queue_.empty(); }
-  int32_t GetTensorCountInQue() const { return static_cast<int32_t>(queue_.size()); }
-
  private:
   friend class TPipe;
   static constexpr QueueEvents kEvents = EventsOf(from, to);
@@ -146,17 +143,10 @@ class TBuf {
   LocalTensor<T> Get() const {
     return LocalTensor<T>(position, range_);
   }
+  /// `elements` is not a limit: the buffer is.
   template <typename T>
-  LocalTensor<T> Get(uint32_t elements) const {
-    return GetWithOffset<T>(elements, 0);
-  }
-  template <typename T>
-  LocalTensor<T> GetWithOffset(uint32_t elements, uint32_t byte_offset) const {
-    auto range = range_;
-    range.address += byte_offset;
-    LocalTensor<T> tensor(position, range);
-    tensor.SetSize(elements);
-    return tensor;
+  LocalTensor<T> Get(uint32_t) const {
+    return Get<T>();
   }
 
  private:
@@ -189,22 +179,8 @@ class TPipe {
     return true;
   }
 
-  template <HardEvent event>
-  TEventID AllocEventID(Site site = Site::Here()) {
-    const int id = core_.FreeEvent(event, site);
-    core_.TakeEvent(event, id, true);
-    return static_cast<TEventID>(id);
-  }
-  template <HardEvent event>
-  void ReleaseEventID(TEventID id) {
-    core_.TakeEvent(event, id, false);
-  }
   TEventID FetchEventID(HardEvent event, Site site = Site::Here()) {
     return static_cast<TEventID>(core_.FreeEvent(event, site));
-  }
-  template <HardEvent event>
-  TEventID FetchEventID(Site site = Site::Here()) {
-    return FetchEventID(event, site);
   }
 
  private:

@@ -1,4 +1,4 @@
-// Reductions of the vector unit: of a whole repeat, or of each block of one.
+// Reductions of the vector unit: of every repeat to one number.
 #pragma once
 
 #include "ascendc/vector_lanes.h"
@@ -8,16 +8,15 @@ namespace lanes {
 
 struct Reduced {
   float value;
-  uint32_t index;  ///< of the lane, for a maximum or minimum
+  uint32_t index;  ///< of the lane, for a maximum
 };
 
-/// The lanes with a bit, from `first` up to `first + count`.
-using Reduction = Reduced (*)(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count);
+/// Of the first `count` lanes, those with a bit.
+using Reduction = Reduced (*)(const float *values, const LaneBits &lanes, uint32_t count);
 
 /// Added pair by pair, lanes without a bit as 0.
-Reduced Sum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count);
-Reduced Maximum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count);
-Reduced Minimum(const float *values, const LaneBits &lanes, uint32_t first, uint32_t count);
+Reduced Sum(const float *values, const LaneBits &lanes, uint32_t count);
+Reduced Maximum(const float *values, const LaneBits &lanes, uint32_t count);
 
 // Which of value and index are stored, in order.
 struct Stored {
@@ -47,12 +46,12 @@ void StoreReduced(ifa::sim::Instruction &instruction, const LocalTensor<T> &dst,
 
 template <typename T>
 void WholeReduce(const char *name, const Site &site, const LocalTensor<T> &dst, const LocalTensor<T> &src,
-                 const Lanes &mask, bool sets_mask, int64_t repeats, int64_t dst_stride, int64_t block_stride,
+                 const Lanes &mask, int64_t repeats, int64_t dst_stride, int64_t block_stride,
                  int64_t repeat_stride, Reduction reduction, const Stored &stored) {
   static_assert(std::is_same_v<T, half> || std::is_same_v<T, float>, "reductions take half and float");
   constexpr uint32_t kLanes = LanesOfRepeat(sizeof(T));
   ifa::sim::Instruction instruction(PIPE_V, name, site);
-  const Repeats walked = RepeatsOf(instruction, mask, sets_mask, repeats, kLanes);
+  const Repeats walked = RepeatsOf(instruction, mask, repeats, kLanes);
   const Operand in =
       CheckedOperand(instruction, "src", src.range(), sizeof(T), block_stride, repeat_stride, walked);
   const uint32_t unit = !stored.value ? sizeof(uint32_t) : (stored.index ? 2 : 1) * sizeof(T);
@@ -63,35 +62,7 @@ void WholeReduce(const char *name, const Site &site, const LocalTensor<T> &dst, 
   for (uint32_t repeat = 0; repeat < walked.count(); ++repeat) {
     LoadLanes<T>(instruction, in, repeat, walked.lanes(repeat), values);
     StoreReduced(instruction, dst, static_cast<uint32_t>(repeat * dst_stride * unit),
-                 reduction(values, walked.lanes(repeat), 0, kLanes), stored);
-  }
-  FinishVector(instruction, walked, instruction.core().machine().options().costs.reduce_repeat);
-}
-
-template <typename T>
-void BlockReduce(const char *name, const Site &site, const LocalTensor<T> &dst, const LocalTensor<T> &src,
-                 const Lanes &mask, bool sets_mask, int64_t repeats, int64_t dst_stride, int64_t block_stride,
-                 int64_t repeat_stride, Reduction reduction) {
-  static_assert(std::is_same_v<T, half> || std::is_same_v<T, float>, "reductions take half and float");
-  constexpr uint32_t kLanes = LanesOfRepeat(sizeof(T));
-  constexpr uint32_t kUnit = kBlocksOfRepeat * sizeof(T);
-  ifa::sim::Instruction instruction(PIPE_V, name, site);
-  const Repeats walked = RepeatsOf(instruction, mask, sets_mask, repeats, kLanes);
-  const Operand in =
-      CheckedOperand(instruction, "src", src.range(), sizeof(T), block_stride, repeat_stride, walked);
-  instruction.Align(dst.range(), kUnit, "dst");
-  float values[kMostLanes];
-  for (uint32_t repeat = 0; repeat < walked.count(); ++repeat) {
-    const LaneBits &active = walked.lanes(repeat);
-    LoadLanes<T>(instruction, in, repeat, active, values);
-    for (uint32_t block = 0; block < kBlocksOfRepeat; ++block) {
-      if (LanesOfBlock(active, block, kLanes / kBlocksOfRepeat) != 0) {
-        const auto reduced =
-            reduction(values, active, block * kLanes / kBlocksOfRepeat, kLanes / kBlocksOfRepeat);
-        StoreReduced(instruction, dst, static_cast<uint32_t>(repeat * dst_stride * kUnit + block * sizeof(T)),
-                     reduced, {true, false, false});
-      }
-    }
+                 reduction(values, walked.lanes(repeat), kLanes), stored);
   }
   FinishVector(instruction, walked, instruction.core().machine().options().costs.reduce_repeat);
 }
@@ -104,55 +75,21 @@ constexpr Stored StoredFor(ReduceOrder order) {
 }  // namespace lanes
 
 /// The sum of every repeat; dst_stride in elements.
-template <typename T, bool isSetMask = true>
+template <typename T>
 void WholeReduceSum(const LocalTensor<T> &dst, const LocalTensor<T> &src, Lanes mask, int64_t repeats,
                     int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
                     Site site = Site::Here()) {
-  lanes::WholeReduce("WholeReduceSum", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Sum, {true, false, false});
+  lanes::WholeReduce("WholeReduceSum", site, dst, src, mask, repeats, dst_stride, block_stride, repeat_stride,
+                     lanes::Sum, {true, false, false});
 }
 
 /// The maximum of every repeat, its lane, or both; dst_stride in units of what is stored.
-template <typename T, bool isSetMask = true>
+template <typename T>
 void WholeReduceMax(const LocalTensor<T> &dst, const LocalTensor<T> &src, Lanes mask, int64_t repeats,
                     int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
                     ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX, Site site = Site::Here()) {
-  lanes::WholeReduce("WholeReduceMax", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Maximum, lanes::StoredFor(order));
-}
-
-template <typename T, bool isSetMask = true>
-void WholeReduceMin(const LocalTensor<T> &dst, const LocalTensor<T> &src, Lanes mask, int64_t repeats,
-                    int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
-                    ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX, Site site = Site::Here()) {
-  lanes::WholeReduce("WholeReduceMin", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Minimum, lanes::StoredFor(order));
-}
-
-/// The sum of every block of a repeat: 8 results; dst_stride in 8 elements. The mask follows the repeats
-/// here.
-template <typename T, bool isSetMask = true>
-void BlockReduceSum(const LocalTensor<T> &dst, const LocalTensor<T> &src, int64_t repeats, Lanes mask,
-                    int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
-                    Site site = Site::Here()) {
-  lanes::BlockReduce("BlockReduceSum", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Sum);
-}
-
-template <typename T, bool isSetMask = true>
-void BlockReduceMax(const LocalTensor<T> &dst, const LocalTensor<T> &src, int64_t repeats, Lanes mask,
-                    int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
-                    Site site = Site::Here()) {
-  lanes::BlockReduce("BlockReduceMax", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Maximum);
-}
-
-template <typename T, bool isSetMask = true>
-void BlockReduceMin(const LocalTensor<T> &dst, const LocalTensor<T> &src, int64_t repeats, Lanes mask,
-                    int64_t dst_stride, int64_t block_stride, int64_t repeat_stride,
-                    Site site = Site::Here()) {
-  lanes::BlockReduce("BlockReduceMin", site, dst, src, mask, isSetMask, repeats, dst_stride, block_stride,
-                     repeat_stride, lanes::Minimum);
+  lanes::WholeReduce("WholeReduceMax", site, dst, src, mask, repeats, dst_stride, block_stride, repeat_stride,
+                     lanes::Maximum, lanes::StoredFor(order));
 }
 
 }  // namespace AscendC

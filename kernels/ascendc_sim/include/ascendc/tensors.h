@@ -44,9 +44,6 @@ class GlobalTensor {
     part.range_.address += offset * sizeof(T);
     return part;
   }
-  __gm__ T *GetPhyAddr() const { return reinterpret_cast<T *>(range_.address); }
-  __gm__ T *GetPhyAddr(uint64_t offset) const { return GetPhyAddr() + offset; }
-  uint64_t GetSize() const { return static_cast<uint64_t>(range_.limit - range_.address) / sizeof(T); }
 
   const ifa::sim::GlobalRange &range() const { return range_; }
 
@@ -60,8 +57,7 @@ class LocalTensor {
   using PrimType = T;
 
   LocalTensor() = default;
-  LocalTensor(TPosition position, const ifa::sim::LocalRange &range)
-      : position_(position), size_((range.limit - range.address) / sizeof(T)), range_(range) {}
+  LocalTensor(TPosition position, const ifa::sim::LocalRange &range) : position_(position), range_(range) {}
 
   /// By the scalar unit.
   T GetValue(uint32_t offset, Site site = Site::Here()) const {
@@ -84,24 +80,17 @@ class LocalTensor {
   LocalTensor operator[](uint32_t offset) const {
     LocalTensor part = *this;
     part.range_.address += offset * sizeof(T);
-    part.size_ = size_ > offset ? size_ - offset : 0;
     return part;
   }
   template <typename U>
   LocalTensor<U> ReinterpretCast() const {
-    LocalTensor<U> other(position_, range_);
-    other.SetSize(static_cast<uint32_t>(size_ * sizeof(T) / sizeof(U)));
-    return other;
+    return LocalTensor<U>(position_, range_);
   }
-  uint32_t GetSize() const { return size_; }
-  void SetSize(uint32_t elements) { size_ = elements; }
-  int32_t GetPosition() const { return static_cast<int32_t>(position_); }
 
   const ifa::sim::LocalRange &range() const { return range_; }
 
  private:
   TPosition position_ = TPosition::VECCALC;
-  uint32_t size_ = 0;
   ifa::sim::LocalRange range_;
 };
 

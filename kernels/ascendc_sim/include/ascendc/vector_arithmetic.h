@@ -67,18 +67,6 @@ struct Exp {
   static constexpr bool kIsSlow = true;
   float operator()(float, float a, float) const { return std::exp(a); }
 };
-struct Ln {
-  static constexpr bool kIsSlow = true;
-  float operator()(float, float a, float) const { return std::log(a); }
-};
-struct Sqrt {
-  static constexpr bool kIsSlow = true;
-  float operator()(float, float a, float) const { return std::sqrt(a); }
-};
-struct Reciprocal {
-  static constexpr bool kIsSlow = true;
-  float operator()(float, float a, float) const { return 1 / a; }
-};
 struct Abs {
   static constexpr bool kIsSlow = false;
   float operator()(float, float a, float) const { return std::fabs(a); }
@@ -91,10 +79,10 @@ constexpr bool kIsNumber = kIsFloat<T> || std::is_same_v<T, int16_t> || std::is_
 
 template <typename T, typename Operation>
 void Binary(const char *name, const Site &site, const LocalTensor<T> &dst, const LocalTensor<T> &src0,
-            const LocalTensor<T> &src1, const Lanes &lanes, bool sets_mask, int64_t repeats,
+            const LocalTensor<T> &src1, const Lanes &lanes, int64_t repeats,
             const BinaryRepeatParams &strides, Operation operation) {
   ifa::sim::Instruction instruction(PIPE_V, name, site);
-  const Repeats walked = RepeatsOf(instruction, lanes, sets_mask, repeats, LanesOfRepeat(sizeof(T)));
+  const Repeats walked = RepeatsOf(instruction, lanes, repeats, LanesOfRepeat(sizeof(T)));
   Elementwise<T, T, Destination::kWritten, 2>(
       instruction, walked, {dst.range(), strides.dstBlkStride, strides.dstRepStride},
       {Source{src0.range(), strides.src0BlkStride, strides.src0RepStride},
@@ -114,10 +102,9 @@ void Binary(const char *name, const Site &site, const LocalTensor<T> &dst, const
 
 template <typename T, typename Operation>
 void Unary(const char *name, const Site &site, const LocalTensor<T> &dst, const LocalTensor<T> &src,
-           const Lanes &lanes, bool sets_mask, int64_t repeats, const UnaryRepeatParams &strides,
-           Operation operation) {
+           const Lanes &lanes, int64_t repeats, const UnaryRepeatParams &strides, Operation operation) {
   ifa::sim::Instruction instruction(PIPE_V, name, site);
-  const Repeats walked = RepeatsOf(instruction, lanes, sets_mask, repeats, LanesOfRepeat(sizeof(T)));
+  const Repeats walked = RepeatsOf(instruction, lanes, repeats, LanesOfRepeat(sizeof(T)));
   Elementwise<T, T, Destination::kWritten, 1>(
       instruction, walked, {dst.range(), strides.dstBlkStride, strides.dstRepStride},
       {Source{src.range(), strides.srcBlkStride, strides.srcRepStride}}, CyclesOfRepeat<Operation::kIsSlow>(),
@@ -146,11 +133,11 @@ struct WithScalar {
 
 // One line per operation below; the arguments are those of the device.
 #define IFA_BINARY(Name, kAllowed)                                                                         \
-  template <typename T, bool isSetMask = true>                                                             \
+  template <typename T>                                                                                    \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src0, const LocalTensor<T> &src1, Lanes mask, \
             int64_t repeats, const BinaryRepeatParams &strides, Site site = Site::Here()) {                \
     static_assert(kAllowed<T>, #Name " does not take this type");                                          \
-    lanes::Binary(#Name, site, dst, src0, src1, mask, isSetMask, repeats, strides, lanes::Name());         \
+    lanes::Binary(#Name, site, dst, src0, src1, mask, repeats, strides, lanes::Name());                    \
   }                                                                                                        \
   template <typename T>                                                                                    \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src0, const LocalTensor<T> &src1,             \
@@ -160,11 +147,11 @@ struct WithScalar {
   }
 
 #define IFA_UNARY(Name)                                                                                      \
-  template <typename T, bool isSetMask = true>                                                               \
+  template <typename T>                                                                                      \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src, Lanes mask, int64_t repeats,               \
             const UnaryRepeatParams &strides, Site site = Site::Here()) {                                    \
     static_assert(lanes::kIsFloat<T>, #Name " does not take this type");                                     \
-    lanes::Unary(#Name, site, dst, src, mask, isSetMask, repeats, strides, lanes::Name());                   \
+    lanes::Unary(#Name, site, dst, src, mask, repeats, strides, lanes::Name());                              \
   }                                                                                                          \
   template <typename T>                                                                                      \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src, int64_t count, Site site = Site::Here()) { \
@@ -173,14 +160,14 @@ struct WithScalar {
   }
 
 #define IFA_SCALAR(Name, Operation)                                                                      \
-  template <typename T, bool isSetMask = true>                                                           \
+  template <typename T>                                                                                  \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src, T scalar, Lanes mask, int64_t repeats, \
             const UnaryRepeatParams &strides, Site site = Site::Here()) {                                \
     static_assert(lanes::kIsNumber<T>, #Name " does not take this type");                                \
-    lanes::Unary(#Name, site, dst, src, mask, isSetMask, repeats, strides,                               \
+    lanes::Unary(#Name, site, dst, src, mask, repeats, strides,                                          \
                  lanes::WithScalar<lanes::Operation, Wide<T>>{static_cast<Wide<T>>(scalar)});            \
   }                                                                                                      \
-  template <typename T, bool isSetMask = true>                                                           \
+  template <typename T>                                                                                  \
   void Name(const LocalTensor<T> &dst, const LocalTensor<T> &src, T scalar, int64_t count,               \
             Site site = Site::Here()) {                                                                  \
     static_assert(lanes::kIsNumber<T>, #Name " does not take this type");                                \
@@ -202,9 +189,6 @@ IFA_BINARY(Min, lanes::kIsNumber)
 IFA_BINARY(And, lanes::kIsBits)
 IFA_BINARY(Or, lanes::kIsBits)
 IFA_UNARY(Exp)
-IFA_UNARY(Ln)
-IFA_UNARY(Sqrt)
-IFA_UNARY(Reciprocal)
 IFA_UNARY(Abs)
 IFA_SCALAR(Adds, Add)
 IFA_SCALAR(Muls, Mul)
@@ -234,12 +218,12 @@ void MulAdd(ifa::sim::Instruction &instruction, const Repeats &walked, const Loc
 }  // namespace lanes
 
 /// dst += src0 * src1.
-template <typename T, typename U, bool isSetMask = true>
+template <typename T, typename U>
 void MulAddDst(const LocalTensor<T> &dst, const LocalTensor<U> &src0, const LocalTensor<U> &src1, Lanes mask,
                int64_t repeats, const BinaryRepeatParams &strides, Site site = Site::Here()) {
   ifa::sim::Instruction instruction(PIPE_V, "MulAddDst", site);
-  lanes::MulAdd(instruction, RepeatsOf(instruction, mask, isSetMask, repeats, LanesOfRepeat(sizeof(T))), dst,
-                src0, src1, strides);
+  lanes::MulAdd(instruction, RepeatsOf(instruction, mask, repeats, LanesOfRepeat(sizeof(T))), dst, src0, src1,
+                strides);
 }
 
 template <typename T, typename U>
@@ -252,30 +236,14 @@ void MulAddDst(const LocalTensor<T> &dst, const LocalTensor<U> &src0, const Loca
                 {1, 1, 1, 8, source, source});
 }
 
-/// dst += src * scalar.
-template <typename T, typename U>
-void Axpy(const LocalTensor<T> &dst, const LocalTensor<U> &src, U scalar, int64_t count,
-          Site site = Site::Here()) {
-  static_assert(
-      (std::is_same_v<T, U> && lanes::kIsFloat<T>) || (std::is_same_v<T, float> && std::is_same_v<U, half>),
-      "Axpy does not take these types");
-  ifa::sim::Instruction instruction(PIPE_V, "Axpy", site);
-  constexpr uint32_t kLanes = LanesOfRepeat(sizeof(T));
-  const float factor = scalar;
-  Elementwise<T, U, Destination::kAccumulated, 1>(
-      instruction, RepeatsOf(instruction, count, kLanes), {dst.range(), 1, 8},
-      {Source{src.range(), 1, DenseStride(sizeof(U), kLanes)}}, 1,
-      [factor](float old, float a, float) { return old + a * factor; });
-}
-
-template <typename T, bool isSetMask = true>
+template <typename T>
 void Duplicate(const LocalTensor<T> &dst, T scalar, Lanes mask, int64_t repeats, int64_t block_stride,
                int64_t repeat_stride, Site site = Site::Here()) {
   static_assert(sizeof(T) == 2 || sizeof(T) == 4, "Duplicate takes types of 16 or 32 bits");
   ifa::sim::Instruction instruction(PIPE_V, "Duplicate", site);
   const auto value = static_cast<Wide<T>>(scalar);
   Elementwise<T, T, Destination::kWritten, 0>(
-      instruction, RepeatsOf(instruction, mask, isSetMask, repeats, LanesOfRepeat(sizeof(T))),
+      instruction, RepeatsOf(instruction, mask, repeats, LanesOfRepeat(sizeof(T))),
       {dst.range(), block_stride, repeat_stride}, {}, 1, [value](auto, auto, auto) { return value; });
 }
 

@@ -68,10 +68,9 @@ struct Repeats {
 constexpr uint32_t kMostLanes = 128;
 constexpr uint32_t kBlocksOfRepeat = 8;
 
-/// Of an interface with a mask and a number of repeats. Sets the mask for later instructions too, unless it
-/// is `is_set` before.
-Repeats RepeatsOf(const ifa::sim::Instruction &instruction, const Lanes &lanes, bool sets_mask,
-                  int64_t repeats, uint32_t lanes_of_repeat);
+/// Of an interface with a mask and a number of repeats.
+Repeats RepeatsOf(const ifa::sim::Instruction &instruction, const Lanes &lanes, int64_t repeats,
+                  uint32_t lanes_of_repeat);
 /// Of an interface that takes the first `count` elements.
 Repeats RepeatsOf(const ifa::sim::Instruction &instruction, int64_t count, uint32_t lanes_of_repeat);
 
@@ -244,23 +243,6 @@ constexpr uint32_t LanesOfRepeat(size_t bytes) {
 /// The stride of a repeat without gaps, for elements of `bytes` bytes in an instruction of `lanes` lanes.
 constexpr int32_t DenseStride(size_t bytes, uint32_t lanes) {
   return static_cast<int32_t>(lanes * bytes / ifa::sim::kBlockBytes);
-}
-
-// The mask as a state of the core, for the interfaces with isSetMask = false.
-inline void SetMaskCount() { ifa::sim::Core::Current().counts_elements = true; }
-inline void SetMaskNorm() { ifa::sim::Core::Current().counts_elements = false; }
-inline void ResetMask() { ifa::sim::Core::Current().vector_mask = {~0ull, ~0ull}; }
-template <typename T, MaskMode mode = MaskMode::NORMAL>
-void SetVectorMask(uint64_t high, uint64_t low) {
-  ifa::sim::Core::Current().vector_mask = {low, high};
-}
-/// The first `lanes` lanes; in counter mode the first elements.
-template <typename T, MaskMode mode = MaskMode::NORMAL>
-void SetVectorMask(int32_t lanes) {
-  const auto bits = [](int32_t n) { return n >= 64 ? ~0ull : n <= 0 ? 0 : (uint64_t{1} << n) - 1; };
-  ifa::sim::Core::Current().vector_mask = mode == MaskMode::COUNTER
-                                              ? LaneBits{static_cast<uint64_t>(lanes), 0}
-                                              : LaneBits{bits(lanes), bits(lanes - 64)};
 }
 
 }  // namespace AscendC

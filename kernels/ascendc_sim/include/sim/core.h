@@ -117,10 +117,6 @@ class Core {
   /// Takes the scalar unit's time for one call, and returns when it has made it.
   double ScalarCall();
 
-  // The mask of vector instructions as the kernel has set it.
-  std::array<uint64_t, 2> vector_mask{~0ull, ~0ull};  ///< low, high
-  bool counts_elements = false;
-
   std::vector<Buffer> buffers;
   std::array<uint32_t, kMemories> allocated{};  ///< bytes that the TPipe has given out
   AscendC::TPipe *tensor_pipe = nullptr;        ///< the one that is alive

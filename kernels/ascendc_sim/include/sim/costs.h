@@ -20,7 +20,7 @@ struct Costs {
   double fill_l1 = 512;          // assumed: as fast as the memory is read
   double within_ub = 256;        // a repeat of the vector unit
   double accumulate_repeat = 2;  // of MulAddDst, which reads three operands (its document: half the rate)
-  double slow_repeat = 4;        // assumed: cycles of a repeat of Exp, Ln, Sqrt, Reciprocal and Div
+  double slow_repeat = 4;        // assumed: cycles of a repeat of Exp and Div
   double reduce_repeat = 2;      // assumed: cycles of a repeat of a reduction
 
   // Assumed: the scalar unit's work for one call, and the time that passes between the end of an
