@@ -18,22 +18,22 @@ class CacheWidener {
                               VectorStaging *staging) {
     staging_ = staging;
     head_size_ = tiling.headSize;
+    width_ = PaddedHeadSize(tiling.headSize);
     pitch_ = RoundUp(tiling.headSize, kBlockBytes);
     walker_.Init(tiling, arguments.block_table);
   }
 
-  /// @param to half [tileRows][headSize], of which this core's share is written
+  /// @param to half [tileRows][headSize rounded up to 16], of which this core's share is written
   __aicore__ inline void Widen(const AscendC::GlobalTensor<int8_t> &cache, const TileStep &step,
                                const AscendC::GlobalTensor<half> &to) {
-    // Whole blocks of each, whatever the head size is.
-    const uint32_t half_rows = Min(RoundUp(CeilDiv(step.columns, 2), kFractal), step.columns);
+    const uint32_t half_rows = CeilDiv(step.columns, 2);
     const bool upper = AscendC::GetSubBlockIdx() == 0;
     const uint32_t end = upper ? half_rows : step.columns;
     const uint32_t most = staging_->plan.arrival_bytes / pitch_;
     for (uint32_t first = upper ? 0 : half_rows; first < end; first += most) {
       const uint32_t rows = Min(most, end - first);
       Load(cache, step, first, rows);
-      Convert(rows, to[first * head_size_]);
+      Convert(rows, to[first * width_]);
     }
   }
 
@@ -60,21 +60,24 @@ class CacheWidener {
       auto wide = staging_->departures.AllocTensor<half>();
       AscendC::Cast(wide, narrow[first * pitch_], AscendC::RoundMode::CAST_NONE, count * pitch_);
       staging_->departures.EnQue(wide);
-      Store(to[first * head_size_], count);
+      Store(to[first * width_], count);
     }
     staging_->arrivals.FreeTensor(narrow);
   }
 
   __aicore__ inline void Store(const AscendC::GlobalTensor<half> &to, uint32_t rows) {
     auto wide = staging_->departures.DeQue<half>();
-    const uint32_t bytes = head_size_ * sizeof(half);
-    const uint32_t gap = (pitch_ * sizeof(half) - RoundUp(bytes, kBlockBytes)) / kBlockBytes;
-    AscendC::DataCopyPad(to, wide, AscendC::DataCopyExtParams(static_cast<uint16_t>(rows), bytes, gap, 0, 0));
+    constexpr uint32_t kBlock = kBlockBytes / sizeof(half);
+    AscendC::DataCopy(
+        to, wide,
+        AscendC::DataCopyParams(static_cast<uint16_t>(rows), static_cast<uint16_t>(width_ / kBlock),
+                                static_cast<uint16_t>((pitch_ - width_) / kBlock), 0));
     staging_->departures.FreeTensor(wide);
   }
 
   VectorStaging *staging_ = nullptr;
   uint32_t head_size_ = 0;
+  uint32_t width_ = 0;  // head_size_ rounded up to 16
   uint32_t pitch_ = 0;  // elements between two rows in the unified buffer
   KvWalker walker_;
 };

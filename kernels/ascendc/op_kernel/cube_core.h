@@ -61,7 +61,7 @@ class CubeCore {
       AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kKeysReady);
       products_.LoadLeft(slot, exchange_.Queries(rows_), tiling_->headSize,
                          PaddedHeadSize(tiling_->headSize));
-      products_.LoadRight(slot, exchange_.Keys(tile), 0, step.columns, tiling_->headSize);
+      products_.LoadRight(slot, exchange_.Keys(tile), 0, step.columns, PaddedHeadSize(tiling_->headSize));
     } else {
       const uint64_t head = step.batch * tiling_->heads + step.head * tiling_->group;
       products_.LoadLeft(slot, query_[head * tiling_->headSize], tiling_->headSize, tiling_->headSize);
@@ -76,7 +76,7 @@ class CubeCore {
     // Before the weights, for which the scalar unit may have to wait.
     if constexpr (int8_cache) {
       AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kValuesReady);
-      products_.LoadRight(slot, exchange_.Values(tile), 0, step.columns, tiling_->headSize);
+      products_.LoadRight(slot, exchange_.Values(tile), 0, step.columns, PaddedHeadSize(tiling_->headSize));
     } else {
       LoadTile(slot, value_, step);
     }

@@ -37,7 +37,7 @@ class CubeExchange {
     GM_ADDR base = workspace + tiling.privateOffset + core * tiling.privateBytes;
     score_elements_ = tiling.group * tiling.tileRows;
     output_elements_ = tiling.group * width;
-    tile_elements_ = tiling.tileRows * tiling.headSize;
+    tile_elements_ = tiling.tileRows * width;
     scores_.SetGlobalBuffer(reinterpret_cast<__gm__ float *>(base), kRingSlots * score_elements_);
     weights_.SetGlobalBuffer(reinterpret_cast<__gm__ T *>(base + rings.weights),
                              kRingSlots * score_elements_);
@@ -66,7 +66,7 @@ class CubeExchange {
   __aicore__ inline AscendC::GlobalTensor<T> Queries(uint32_t row) {
     return queries_[row % kWidenedSlots * output_elements_];
   }
-  /// [tileRows][headSize] of a tile of an int8 cache.
+  /// [tileRows][headSize rounded up to 16] of a tile of an int8 cache.
   __aicore__ inline AscendC::GlobalTensor<T> Keys(uint32_t tile) {
     return keys_[tile % kWidenedSlots * tile_elements_];
   }

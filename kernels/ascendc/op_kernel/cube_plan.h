@@ -98,8 +98,8 @@ struct CubeRings {
   uint64_t outputs;  ///< fp32 [kRingSlots][group][head_size rounded up to 16]
   uint64_t queries;  ///< 16 bit [kWidenedSlots][group][head_size rounded up to 16]; of an int8 cache, as the
                      ///< next two
-  uint64_t keys;     ///< 16 bit [kWidenedSlots][tile_rows][head_size]
-  uint64_t values;   ///< 16 bit [kWidenedSlots][tile_rows][head_size]
+  uint64_t keys;     ///< 16 bit [kWidenedSlots][tile_rows][head_size rounded up to 16]
+  uint64_t values;   ///< 16 bit [kWidenedSlots][tile_rows][head_size rounded up to 16]
   uint64_t bytes;
 };
 
@@ -112,8 +112,8 @@ constexpr IFA_SHARED CubeRings PlanCubeRings(uint32_t group, uint32_t head_size,
   rings.outputs = rings.weights + kRingSlots * group * tile_rows * sizeof(uint16_t);
   rings.queries = rings.outputs + kRingSlots * group * width * sizeof(float);
   rings.keys = rings.queries + widened * group * width;
-  rings.values = rings.keys + widened * tile_rows * head_size;
-  rings.bytes = rings.values + widened * tile_rows * head_size;
+  rings.values = rings.keys + widened * tile_rows * width;
+  rings.bytes = rings.values + widened * tile_rows * width;
   return rings;
 }
 
