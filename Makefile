@@ -66,7 +66,7 @@ test-ascendc: $(VENV)/.built $(CPP_BUILD)/.built
 $(SANITIZED_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(SANITIZED_BUILD) -G Ninja -DCMAKE_CXX_COMPILER=$(CLANGXX) -DIFA_SANITIZE=address,undefined \
 	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O1 -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_FUZZER=ON
-	cmake --build $(SANITIZED_BUILD)
+	cmake --build $(SANITIZED_BUILD) --target ifa_view_test ifa_cpu_core_test ifa_operator_fuzzer
 	@touch $@
 
 # The grids under AddressSanitizer and UndefinedBehaviorSanitizer, with every 7th problem of the largest. Without `behaviour` and

@@ -1,5 +1,6 @@
-// The entry of the AscendC operator IfaDecode: chooses the path that the host's tiling key names. The inputs are in
-// the order of op_host/ifa_decode_def.cpp; those that the operator does not take yet are there for that order.
+// The entry of the AscendC operator IfaDecode: chooses the path that the host's tiling key names. The inputs
+// are in the order of op_host/ifa_decode_def.cpp; those that the operator does not take yet are there for
+// that order.
 #include "cube_path.h"
 #include "decode_arguments.h"
 #include "decode_tiling_data.h"
@@ -12,14 +13,17 @@ extern "C" __global__ __aicore__ void ifa_decode(GM_ADDR query, GM_ADDR key, GM_
                                                  GM_ADDR /*dequant_scale2*/, GM_ADDR quant_scale2,
                                                  GM_ADDR quant_offset2, GM_ADDR antiquant_scale,
                                                  GM_ADDR antiquant_offset, GM_ADDR block_table,
-                                                 GM_ADDR kv_padding_size, GM_ADDR attention_out, GM_ADDR workspace,
-                                                 GM_ADDR tiling) {
+                                                 GM_ADDR kv_padding_size, GM_ADDR attention_out,
+                                                 GM_ADDR workspace, GM_ADDR tiling) {
   REGISTER_TILING_DEFAULT(ifa::ascendc::DecodeTiling);
   GET_TILING_DATA_WITH_STRUCT(ifa::ascendc::DecodeTiling, plan, tiling);
-  const ifa::ascendc::DecodeArguments arguments = {
-      query,        key,           value,           pse_shift,        attn_mask,   actual_seq_lengths,
-      quant_scale2, quant_offset2, antiquant_scale, antiquant_offset, block_table, kv_padding_size,
-      attention_out, AscendC::GetUserWorkspace(workspace)};
+  const ifa::ascendc::DecodeArguments arguments = {query,           key,
+                                                   value,           pse_shift,
+                                                   attn_mask,       actual_seq_lengths,
+                                                   quant_scale2,    quant_offset2,
+                                                   antiquant_scale, antiquant_offset,
+                                                   block_table,     kv_padding_size,
+                                                   attention_out,   AscendC::GetUserWorkspace(workspace)};
   AscendC::TPipe pipe;
   // The build reads the keys from this text, so they are digits here: kKey... in decode_tiling_data.h.
   KERNEL_TASK_TYPE(1, KERNEL_TYPE_MIX_AIV_1_0);
