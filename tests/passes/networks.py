@@ -721,6 +721,13 @@ class ScoresUsedTwice(nn.Cell):
         return ops.matmul(weights, repeat_interleave(v))
 
 
+class MaskMadeOfScores(nn.Cell):
+    def construct(self, q, k, v):
+        scores = scores_by_matmul(q, repeat_interleave(k))
+        weights = ops.softmax(scores + ops.where(scores < 0.0, -1e9, 0.0), -1)
+        return ops.matmul(weights, repeat_interleave(v))
+
+
 class WeightsReturned(nn.Cell):
     def construct(self, q, k, v):
         weights = ops.softmax(scores_by_matmul(q, repeat_interleave(k)), -1)
@@ -800,6 +807,16 @@ class SoftCapping(nn.Cell):
         scores = ops.tanh(scores_by_matmul(q, repeat_interleave(k)) / 2.0) * 2.0
         weights = ops.softmax(scores, -1)
         return ops.matmul(weights, repeat_interleave(v))
+
+
+class AttentionSink(nn.Cell):
+    """A learned score of each head takes its share of the weights."""
+
+    def construct(self, q, k, v, sink):
+        scores = scores_by_matmul(q, repeat_interleave(k))
+        scores = ops.concat((scores, ops.broadcast_to(sink, (2, 6, 1, 1))), -1)
+        weights = ops.softmax(scores - scores.max(-1, keepdims=True), -1)
+        return ops.matmul(weights[..., :-1], repeat_interleave(v))
 
 
 class AbsoluteScores(nn.Cell):
@@ -912,7 +929,7 @@ class BiasThatWidensScores(nn.Cell):
 
 
 class TemperedByScores(nn.Cell):
-    """The mask is a function of the scores."""
+    """What is subtracted is a function of the scores; it moves rows as a whole, which no step looks at."""
 
     def construct(self, q, k, v):
         scores = scores_by_matmul(q, repeat_interleave(k))

@@ -21,6 +21,7 @@ LOWEST = float(np.finfo(np.float32).min)
     [
         (net.ScoresReturned, "scores_used"),
         (net.ScoresUsedTwice, "scores_used"),
+        (net.MaskMadeOfScores, "scores_used"),
         (net.TemperedByScores, "score_op"),
         (net.WeightsReturned, "probabilities_used"),
         (net.WeightsUsedTwice, "probabilities_used"),
@@ -57,6 +58,11 @@ def test_factor_for_each_head_after_the_softmax():
     inputs = tensors(*draw().bnsd, draw_bias(1, 6, 1, 1))
     outcome = compare(net.HeadMask(), *inputs)
     outcome.assert_refused("probability_op", location=line_of(net.HeadMask.construct, SOFTMAX_LINE))
+
+
+def test_attention_sink():
+    outcome = compare(net.AttentionSink(), *tensors(*draw().bnsd, draw_bias(1, 6, 1, 1)))
+    outcome.assert_refused("score_op", location=line_of(net.AttentionSink.construct, SOFTMAX_LINE))
 
 
 def test_dropout_that_acts():
@@ -152,6 +158,30 @@ def test_query_length_that_only_the_run_knows():
     outcome.assert_refused("query_length", location=line_of(net.softmax, SOFTMAX_LINE))
 
 
+def of_unknown_sizes(attention, *sizes):
+    """Given the inputs' shapes, None where only the run knows."""
+    attention.set_inputs(*(Tensor(shape=shape, dtype=dtype) for shape, dtype in sizes))
+    return attention
+
+
+@pytest.mark.parametrize("axis", [1, 3], ids=["heads", "head size"])
+def test_heads_that_only_the_run_knows(axis):
+    query, cache = ([None if i == axis else n for i, n in enumerate(shape)] for shape in ((2, 6, 1, 8), (2, 6, 10, 8)))
+    sizes = ((shape, ms.float32) for shape in (query, cache, cache))
+    attention = of_unknown_sizes(Attention(key=net.same, scores=net.scores_by_bmm_flag), *sizes)
+    outcome = compare(attention, *tensors(*draw(kv_heads=6).bnsd))
+    outcome.assert_refused("dynamic_heads", location=line_of(net.softmax, SOFTMAX_LINE))
+
+
+@pytest.mark.parametrize("adjust", [net.Additive(-1e9), net.SelectMaskedFill(-1e9)], ids=["additive", "select"])
+def test_shared_mask_of_a_number_of_sequences_that_only_the_run_knows(adjust):
+    shapes = ([None, 6, 1, 8], [None, 6, 10, 8], [None, 6, 10, 8])
+    sizes = (*((shape, ms.float32) for shape in shapes), ([1, 1, 1, 10], ms.bool_))
+    attention = of_unknown_sizes(Attention(key=net.same, scores=net.scores_by_bmm_flag, adjust=adjust), *sizes)
+    outcome = compare(attention, *tensors(*draw(kv_heads=6).bnsd, draw_hidden(1, 1, 1, 10)))
+    outcome.assert_refused("dynamic_shape", location=line_of(net.softmax, SOFTMAX_LINE))
+
+
 def test_value_heads_of_another_size():
     operands = draw()
     value = draw_bias(2, 2, 10, 4)
@@ -189,24 +219,18 @@ def test_order_of_one_repeated_head_does_not_matter():
     outcome.assert_gives(operands.attend())
 
 
-def test_key_that_all_sequences_share():
+@pytest.mark.parametrize(("keys", "values"), [(1, 2), (2, 1), (1, 1)], ids=["key", "value", "both"])
+def test_cache_that_all_sequences_share(keys, values):
     operands = draw()
-    outcome = compare(Attention(), *tensors(operands.bnsd[0], operands.key[:1], operands.value))
-    assert not outcome.report.fused
-    outcome.assert_equal(0)
-
-
-def test_key_and_value_that_all_sequences_share():
-    operands = draw()
-    outcome = compare(Attention(), *tensors(operands.bnsd[0], operands.key[:1], operands.value[:1]))
-    assert not outcome.report.fused
-    outcome.assert_equal(0)
-
-
-def test_value_that_all_sequences_share():
-    operands = draw()
-    outcome = compare(Attention(), *tensors(operands.bnsd[0], operands.key, operands.value[:1]))
+    outcome = compare(Attention(), *tensors(operands.bnsd[0], operands.key[:keys], operands.value[:values]))
     outcome.assert_refused("kv_layout", location=line_of(net.softmax, SOFTMAX_LINE))
+
+
+def test_single_head_that_all_sequences_share_for_keys_alone():
+    """It could be the one KV head of a single sequence, as that of the values can't."""
+    operands = draw(kv_heads=1)
+    outcome = compare(Attention(key=net.same), *tensors(operands.bnsd[0], operands.key[:1], operands.value))
+    outcome.assert_refused("kv_mismatch")
 
 
 def test_one_query_for_several_sequences():
@@ -233,6 +257,12 @@ def test_selecting_mask_that_differs_by_group():
     attention = Attention(query=net.grouped_query, key=net.same, adjust=net.Select(-1e9))
     outcome = compare(attention, *tensors(*draw().bnsd, draw_hidden(1, 1, 3, 10)))
     outcome.assert_refused("mask_heads")
+
+
+@pytest.mark.parametrize("adjust", [net.Select, net.SelectMaskedFill])
+def test_selecting_mask_that_widens_the_scores(adjust):
+    outcome = compare(Attention(adjust=adjust(-1e9)), *tensors(*draw().bnsd, draw_hidden(2, 6, 3, 10)))
+    outcome.assert_refused("mask_shape", location=line_of(net.softmax, SOFTMAX_LINE))
 
 
 @pytest.mark.parametrize(
