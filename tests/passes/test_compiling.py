@@ -14,6 +14,7 @@ import pytest
 from judging import compare, draw, tensors
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops import operations as P
+from mindspore.train import mind_ir_pb2
 
 import ifa_fusion
 
@@ -160,6 +161,16 @@ def kv_cache_scatter_updated(cache, new, position):
     return ops.auto_generate.KVCacheScatterUpdate()(cache, position.reshape(1), new, -2, "update")
 
 
+def read_after_kv_cache_scatter_update(cache, new, position):
+    kv_cache_scatter_updated(cache, new, position)
+    return cache
+
+
+def cleared(cache, new, position):
+    """Takes nothing of the attention's result, so that only the order of side effects holds it back."""
+    return kv_cache_scatter_updated(cache, ops.zeros((2, 6, 1, 8)), position)
+
+
 def left_alone(cache, new, position):
     return cache
 
@@ -201,8 +212,21 @@ def test_caches_in_parameters(before, after):
     assert all(np.abs(cache - got).max() > 0.1 for cache, got in zip(caches, fused[1:], strict=True))
 
 
-def test_cache_updated_by_the_operator_of_ascend():
-    """MindSpore has no kernel of it for a CPU, so the network is only compiled."""
+@pytest.mark.parametrize("before", [kv_cache_scatter_updated, read_after_kv_cache_scatter_update])
+def test_cache_updated_by_the_operator_of_ascend(before):
+    """MindSpore has no kernel of it for a CPU, so the order is read off the exported graph."""
     inputs = [*tensors(*NEW.bnsd), Tensor(4, ms.int64)]
-    report = ifa_fusion.explain(Cached(kv_cache_scatter_updated), *inputs)
-    assert [site.reason for site in report.sites] == ["fused"], str(report)
+    with ifa_fusion.fusion():
+        ms.export(Cached(before, cleared), *inputs, file_name="cached", file_format="MINDIR")
+    assert [site.reason for site in ifa_fusion.report(reset=True).sites] == ["fused"]
+    model = mind_ir_pb2.ModelProto()
+    model.ParseFromString(Path("cached.mindir").read_bytes())
+    waits_for: dict[str, set[str]] = {}
+    named: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        (name,) = node.output
+        waits_for[name] = {*node.input}.union(*(waits_for.get(operand, ()) for operand in node.input))
+        named.setdefault(node.op_type.removeprefix("REF::").split(":")[0], []).append(name)
+    (attention,) = named["IncreFlashAttention"]
+    order = [(x in waits_for[attention], attention in waits_for[x]) for x in named["KVCacheScatterUpdate"]]
+    assert order == [(True, False)] * 2 + [(False, True)] * 2

@@ -162,22 +162,40 @@ def test_mask_of_unknown_length(adjust):
     attention = Attention(scores=net.scores_by_bmm_flag, adjust=adjust)
     cache = Tensor(shape=[2, 2, None, 8], dtype=ms.float32)
     attention.set_inputs(tensors(draw().bnsd[0])[0], cache, cache, Tensor(shape=[2, 1, 1, None], dtype=ms.bool_))
+    fused = []
     for length in (10, 4):
         operands, hidden = draw(length=length), draw_hidden(2, 1, 1, length)
         outcome = compare(attention, *tensors(*operands.bnsd, hidden))
         outcome.assert_equal()
         outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+        fused.append([site.fused for site in outcome.report.sites])
+    assert fused == [[True], []]  # the second time from MindSpore's cache
 
 
 def test_unknown_batch_and_length():
     attention = Attention(key=net.same, scores=net.scores_by_bmm_flag, adjust=net.Times(SCALE))
     cache = Tensor(shape=[None, 6, None, 8], dtype=ms.float32)
     attention.set_inputs(Tensor(shape=[None, 6, 1, 8], dtype=ms.float32), cache, cache)
+    fused = []
     for batch in (1, 3):
         operands = draw(batch=batch, kv_heads=6)
         outcome = compare(attention, *tensors(*operands.bnsd))
         outcome.assert_equal()
         outcome.assert_gives(operands.attend(SCALE))
+        fused.append([site.fused for site in outcome.report.sites])
+    assert fused == [[True], []]
+
+
+@pytest.mark.parametrize("adjust", [net.Additive(-1e9), net.SelectMaskedFill(-1e9)], ids=["additive", "select"])
+def test_mask_of_unknown_batch_and_length(adjust):
+    attention = Attention(key=net.same, scores=net.scores_by_bmm_flag, adjust=adjust)
+    cache = Tensor(shape=[None, 6, None, 8], dtype=ms.float32)
+    query, mask = Tensor(shape=[None, 6, 1, 8], dtype=ms.float32), Tensor(shape=[None, 1, 1, None], dtype=ms.bool_)
+    attention.set_inputs(query, cache, cache, mask)
+    operands, hidden = draw(batch=3, kv_heads=6), draw_hidden(3, 1, 1, 10)
+    outcome = compare(attention, *tensors(*operands.bnsd, hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
 
 
 def test_mask_of_unknown_number_of_sequences_may_be_shared():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 import networks as net
 import pytest
-from judging import compare, draw, fuse, tensors
+from judging import compare, draw, draw_hidden, fuse, tensors
+from mindspore.ops import auto_generate as generated
 from networks import Attention
 
 SCALE = 0.3
@@ -107,6 +108,38 @@ def test_as_many_kv_heads_as_query_heads(batch):
     outcome.assert_fused()
     outcome.assert_gives(operands.attend(SCALE))
     assert outcome.features == features("MHA 6/6")
+
+
+def generated_repeat(x):
+    return generated.reshape(generated.broadcast_to(generated.expand_dims(x, 2), (2, 2, 3, 10, 8)), (2, 6, 10, 8))
+
+
+def generated_scores(q, k):
+    return generated.BatchMatMul()(q, generated.transpose(k, (0, 1, 3, 2)))
+
+
+def generated_mask(scores, hidden):
+    scores = generated.cast(generated.mul(scores, SCALE), ms.float32)
+    return generated.masked_fill(scores, hidden, ms.Tensor(-1e9, ms.float32))
+
+
+def generated_softmax(scores):
+    return generated.Softmax(-1)(scores)
+
+
+def test_operators_of_auto_generate():
+    operands, hidden = draw(), draw_hidden(2, 1, 1, 10)
+    attention = Attention(
+        key=generated_repeat,
+        scores=generated_scores,
+        adjust=generated_mask,
+        weights=generated_softmax,
+        output=generated.BatchMatMul(),
+    )
+    outcome = compare(attention, *tensors(*operands.bnsd, hidden))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(SCALE, hidden=hidden[:, 0]))
+    assert outcome.features == (*features(), "mask: selecting -> bool")
 
 
 def test_single_head():
