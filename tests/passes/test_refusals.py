@@ -331,7 +331,8 @@ def test_matrices_without_heads():
     outcome.assert_refused("query_length", location=line_of(net.LinearLayers.construct, SOFTMAX_LINE))
 
 
-def test_strict_mode_refuses_a_fill_that_makes_masked_rows_nan():
+@pytest.mark.parametrize("adjust", [net.SelectMaskedFill, net.Additive])
+def test_strict_mode_refuses_masks_that_make_masked_rows_nan(adjust):
     inputs = tensors(*draw().bnsd, draw_hidden(2, 1, 1, 10))
-    outcome = compare(Attention(adjust=net.SelectMaskedFill(float("-inf"))), *inputs, strict=True)
+    outcome = compare(Attention(adjust=adjust(float("-inf"))), *inputs, strict=True)
     outcome.assert_refused("strict_mask", location=line_of(net.softmax, SOFTMAX_LINE))
