@@ -516,6 +516,13 @@ class SelectNot(Additive):
         return ops.masked_fill(scores, ops.logical_not(condition), self.neg)
 
 
+class SelectWhereNot(Additive):
+    """Keeps the scores where the condition is False."""
+
+    def construct(self, scores, condition):
+        return ops.where(ops.logical_not(condition), scores, self.neg)
+
+
 class SelectNotBroadcast(Additive):
     """True where the position is kept; negated after it was broadcast to all heads."""
 

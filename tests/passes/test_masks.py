@@ -115,6 +115,14 @@ def test_integers_negated_after_they_were_broadcast():
     outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
 
 
+def test_integers_whose_negation_shows_positions():
+    """They hide by what is not 0, which is no mask to the operator: 256 has the lowest byte of 0."""
+    hidden = draw_hidden(2, 1, 1, 10)
+    operands, outcome = run(net.SelectWhereNot(-1e9), np.where(hidden, 256, 0).astype(np.int32))
+    outcome.assert_fused()
+    outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+
+
 def test_mask_of_integers():
     hidden = draw_hidden(2, 1, 1, 10)
     operands, outcome = run(net.AdditiveOfIntegers(-1e9), hidden.astype(np.int32))

@@ -297,6 +297,22 @@ def sums_of_other_heads(x):
     return e / ops.sum(e, -1).reshape(2, 6).transpose(1, 0).reshape(2, 6, 1, 1)
 
 
+def sums_of_reordered_heads(x):
+    e = ops.exp(x - top(x))
+    return e / total(e.transpose(1, 0, 2, 3).reshape(2, 6, 1, 10))
+
+
+def over_maxima(x):
+    e = ops.exp(x)
+    return e / top(e)
+
+
+def sums_over_other_axis(x):
+    """With as many positions as heads, and one sequence."""
+    e = ops.exp(x - top(x))
+    return e / ops.sum(e, 1).reshape(1, 6, 1, 1)
+
+
 def sums_for_other_axis(x):
     """With as many positions as heads, and one sequence."""
     e = ops.exp(x - top(x))
@@ -386,6 +402,8 @@ FORMS = {
     upside_down: "probability_op",
     sum_of_integers: "softmax_form",
     sums_of_other_heads: "softmax_form",
+    sums_of_reordered_heads: "softmax_form",
+    over_maxima: "softmax_form",
     summed_before_the_mask: "probability_op",
     mask_left_out_of_the_sum: "softmax_form",
     less_maximum_over_heads: "score_op",
@@ -395,7 +413,11 @@ FORMS = {
 }
 NO_SOFTMAX = [less_other_logsumexp, less_logsumexp_over_heads, less_logsumexp_twice, less_maximum_alone]
 NO_SOFTMAX += [halved_exponentials, log_softmax_over_heads, powers_of_two]
-OF_OTHER_AXES = {sums_for_other_axis: "softmax_form", less_maximum_for_other_axis: "score_op"}
+OF_OTHER_AXES = {
+    sums_for_other_axis: "softmax_form",
+    sums_over_other_axis: "softmax_axis",
+    less_maximum_for_other_axis: "score_op",
+}
 
 # Near misses behind the value matmul.
 
@@ -429,6 +451,11 @@ def behind_sums_of_half_rows(x, v):
     return ops.matmul(e, v) / total(e.reshape(2, 6, 2, 5))[:, :, :1]
 
 
+def behind_sums_of_reshaped_over_heads(x, v):
+    e = ops.exp(x - top(x))
+    return ops.matmul(e, v) / ops.sum(e.reshape(12, 1, 10), 0, True)[:, :, :1]
+
+
 def behind_reordered_heads(x, v):
     e = ops.exp(x - top(x))
     output = ops.matmul(e, v).transpose(1, 0, 2, 3).reshape(2, 6, 1, 8)
@@ -456,6 +483,7 @@ BEHIND_FORMS = {
     behind_sum_of_other_exponentials: "softmax_form",
     behind_sum_plus_one: "softmax_form",
     behind_sums_over_heads: "softmax_axis",
+    behind_sums_of_reshaped_over_heads: "softmax_axis",
     behind_sums_of_other_heads: "softmax_form",
     behind_reordered_heads: "softmax_form",
     behind_times: "softmax_form",
