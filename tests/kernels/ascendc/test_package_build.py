@@ -79,6 +79,17 @@ def test_without_cann_one_sentence_says_what_is_needed(home, arguments, said):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_cann_without_the_cmake_package_is_refused_in_one_sentence(tmp_path):
+    tool = tmp_path / "cann/tools/opbuild/op_build"
+    tool.parent.mkdir(parents=True)
+    tool.touch(0o755)
+    result = build(tmp_path / "cann", str(tmp_path / "build"))
+    assert result.returncode != 0
+    said = f"The CANN at '{tmp_path}/cann' has no CMake package ASC; CANN 8.3.RC1 or newer is needed."
+    assert said in " ".join(result.stderr.split())
+    assert result.stderr.count("CMake Error") == 1
+
+
 def test_every_source_goes_into_the_package(tmp_path):
     home = tmp_path / "cann"
     functions = home / "compiler/tikcpp/ascendc_kernel_cmake/asc-config.cmake"
