@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +130,17 @@ def write_picture(path: Path) -> None:
     draw([(case, run(arguments_of(case, False), Settings(trace=True))) for case in cases], path)
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside ``path``, of its suffix, to be written; it takes the place of ``path`` when that is done."""
+    beside = path.with_stem(f"{path.stem}.new")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 2 for bad usage, 1 when the kernel did not do what it should."""
     options = _parser().parse_args(arguments)
@@ -140,8 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.report:
             files = options.report / "results"
             files.mkdir(parents=True, exist_ok=True)
-            (files / "ascendc.md").write_text("\n".join(report) + "\n")
-            write_picture(files / "ascendc.png")
+            with replaced(files / "ascendc.md") as table:
+                table.write_text("\n".join(report) + "\n")
+            with replaced(files / "ascendc.png") as picture:
+                write_picture(picture)
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import ascendc_model
 from benchmarks.ascendc_emulator import PipeTime
-from benchmarks.ascendc_model import Prediction, arguments_of, main
+from benchmarks.ascendc_model import Prediction, arguments_of, main, replaced
 from benchmarks.case import Case, Shape
 
 SMALL = Shape(2, 4, 2, 300, 64)
@@ -31,6 +31,20 @@ def test_a_report_says_what_it_is_and_compares_with_the_memory(tmp_path, capsys,
         assert row["busiest pipe"].split()[0] in ("AIC", "AIV")
     kv_bytes = 2 * 2 * 2 * 300 * 64 * 2
     assert float(table[0]["HBM floor us"]) == pytest.approx(kv_bytes / 1.6e6, abs=0.051)
+
+
+def test_a_file_that_is_not_finished_leaves_the_one_before(tmp_path):
+    path = tmp_path / "table.md"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replaced(path) as beside:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    with replaced(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_follow_from_a_run():
