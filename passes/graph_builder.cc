@@ -64,13 +64,13 @@ AnfNodePtr GraphBuilder::Call(const std::string &primitive, const std::vector<An
   return node;
 }
 
-AnfNodePtr GraphBuilder::TupleOf(const std::vector<AnfNodePtr> &tensors) const {
+AnfNodePtr GraphBuilder::TupleOf(const std::vector<AnfNodePtr> &elements) const {
   std::vector<AnfNodePtr> inputs{
       mindspore::NewValueNode(std::make_shared<mindspore::Primitive>("MakeTuple"))};
   abstract::AbstractBasePtrList abstracts;
-  for (const AnfNodePtr &tensor : tensors) {
-    inputs.push_back(tensor);
-    abstracts.push_back(tensor->abstract());
+  for (const AnfNodePtr &element : elements) {
+    inputs.push_back(element);
+    abstracts.push_back(element->abstract());
   }
   auto node = NewNode(inputs);
   node->set_abstract(std::make_shared<abstract::AbstractTuple>(abstracts));
@@ -100,6 +100,27 @@ AnfNodePtr GraphBuilder::BroadcastTo(const AnfNodePtr &tensor, const Shape &shap
   if (ShapeOf(tensor) == shape) return tensor;
   const AnfNodePtr wide = Widened(tensor);
   return Cast(Call("BroadcastTo", {wide, Integers(shape)}, TypeOf(wide), shape), TypeOf(tensor));
+}
+
+AnfNodePtr GraphBuilder::RepeatedForEach(const AnfNodePtr &rows, const AnfNodePtr &tensor) const {
+  const auto only_the_run_knows =
+      std::make_shared<abstract::AbstractScalar>(mindspore::kValueAny, mindspore::kInt64);
+  abstract::AbstractBasePtrList sizes;
+  for (const int64_t size : *ShapeOf(rows)) {
+    sizes.push_back(size == kDynamic ? only_the_run_knows : MakeValue<int64_t>(size)->ToAbstract());
+  }
+  const auto primitive = [](const char *name) {
+    return mindspore::NewValueNode(std::make_shared<mindspore::Primitive>(name));
+  };
+  const auto shape = NewNode({primitive("Shape"), rows});
+  shape->set_abstract(std::make_shared<abstract::AbstractTuple>(sizes));
+  const auto count = NewNode({primitive("TupleGetItem"), shape, Integer(0)});
+  count->set_abstract(only_the_run_knows);
+  Shape repeated = *ShapeOf(tensor);
+  std::vector<AnfNodePtr> target{count};
+  for (size_t axis = 1; axis < repeated.size(); ++axis) target.push_back(Integer(repeated[axis]));
+  repeated[0] = kDynamic;
+  return Call("BroadcastTo", {tensor, TupleOf(target)}, TypeOf(tensor), repeated);
 }
 
 AnfNodePtr GraphBuilder::Cast(const AnfNodePtr &tensor, TypeId type) const {

@@ -25,7 +25,7 @@ class GraphBuilder {
   /// A call of a primitive whose result is a tensor.
   mindspore::AnfNodePtr Call(const std::string &primitive, const std::vector<mindspore::AnfNodePtr> &operands,
                              mindspore::TypeId type, const Shape &shape) const;
-  mindspore::AnfNodePtr TupleOf(const std::vector<mindspore::AnfNodePtr> &tensors) const;
+  mindspore::AnfNodePtr TupleOf(const std::vector<mindspore::AnfNodePtr> &elements) const;
 
   /// On a CPU fp32 for a bf16 tensor: MindSpore has hardly an operator for bf16 there, but can cast it.
   mindspore::AnfNodePtr Widened(const mindspore::AnfNodePtr &tensor) const;
@@ -36,6 +36,10 @@ class GraphBuilder {
   /// @param permutation axis i of the result is axis permutation[i], counted from 0.
   mindspore::AnfNodePtr Transpose(const mindspore::AnfNodePtr &tensor, const Shape &permutation) const;
   mindspore::AnfNodePtr BroadcastTo(const mindspore::AnfNodePtr &tensor, const Shape &shape) const;
+  /// @param rows whose first axis has a length that only the run knows.
+  /// @param tensor whose first axis gets that length; it has it already, or is 1.
+  mindspore::AnfNodePtr RepeatedForEach(const mindspore::AnfNodePtr &rows,
+                                        const mindspore::AnfNodePtr &tensor) const;
   mindspore::AnfNodePtr Cast(const mindspore::AnfNodePtr &tensor, mindspore::TypeId type) const;
   /// The same, and values below what the type holds become its lowest number, not -inf.
   mindspore::AnfNodePtr CastFinite(const mindspore::AnfNodePtr &tensor, mindspore::TypeId type) const;

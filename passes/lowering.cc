@@ -47,10 +47,10 @@ AnfNodePtr BuildCache(const GraphBuilder &builder, const AnfNodePtr &source, boo
   return target == Target::kAscendC ? cache : builder.TupleOf({cache});
 }
 
-AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const ScoreTerms &terms,
-                        const BlockTable &blocks, const AnfNodePtr &lengths, Target target) {
+AnfNodePtr CallOperator(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &query,
+                        const ScoreTerms &terms, const BlockTable &blocks, const AnfNodePtr &lengths,
+                        Target target) {
   const OperatorShapes shapes = ShapesOf(site);
-  const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
   const AnfNodePtr key = BuildCache(builder, site.key, site.key_transposed, shapes.key_value, target);
   const AnfNodePtr value = BuildCache(builder, site.value, site.value_transposed, shapes.key_value, target);
   const Antiquantisation antiquantisation = BuildAntiquantisation(builder, site);
@@ -97,10 +97,11 @@ std::variant<AnfNodePtr, Refusal> Lower(const AttentionSite &site, Target target
   if (result_shape != shapes.query && std::count(result_shape.begin(), result_shape.end(), kDynamic) > 1) {
     return UnknownSizes("the result", site.result());
   }
-  const auto terms = BuildScoreTerms(builder, site, shared);
+  const AnfNodePtr query = builder.Reshape(builder.Cast(site.query, site.type), shapes.query);
+  const auto terms = BuildScoreTerms(builder, site, query, shared);
   if (const auto *refusal = std::get_if<Refusal>(&terms)) return *refusal;
   const AnfNodePtr attention =
-      CallOperator(builder, site, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared),
+      CallOperator(builder, site, query, std::get<ScoreTerms>(terms), BuildBlockTable(builder, site, shared),
                    BuildLengths(builder, site, shared), target);
   const AnfNodePtr result = builder.Reshape(builder.Cast(attention, TypeOf(site.result())), result_shape);
   site.value_matmul->func_graph()->manager()->Replace(site.result(), result);

@@ -32,7 +32,8 @@ std::variant<SeparatedTensor, Refusal> MaskRowsOf(const AttentionSite &site, con
   const AnfNodePtr &condition = mask.selector.condition;
   const auto rows = RowsOf(site, condition, MovesOf(mask));
   if (rows && rows->shape[1] == 1) return *rows;
-  if (!rows && Size(mask.score_shape) == kDynamic) return UnknownSizes("a mask", condition);
+  const bool is_dynamic = Size(mask.score_shape) == kDynamic || Size(*ShapeOf(condition)) == kDynamic;
+  if (!rows && is_dynamic) return UnknownSizes("a mask", condition);
   return Refusal{"mask_heads", "the mask differs by head, the operator's only by batch and position",
                  condition};
 }
@@ -63,13 +64,12 @@ Built BuildBias(const GraphBuilder &builder, const AttentionSite &site, const Bi
   return builder.Scale(builder.Widened(tensor), bias.factor);
 }
 
-/// @param shape the tensor's own, with other numbers of batches and heads.
-Built Widened(const GraphBuilder &builder, const AnfNodePtr &tensor, int64_t batch, int64_t heads) {
-  Shape shape = *ShapeOf(tensor);
-  if (shape[0] != batch && batch == kDynamic) return UnknownSizes("a mask or bias of batch 1", tensor);
-  shape[0] = batch;
-  shape[1] = heads;
-  return builder.BroadcastTo(tensor, shape);
+/// The mask, (1|B, 1, 1, S), for each sequence of the query, (B, ...). Of unknown numbers one may be 1.
+AnfNodePtr ForEachSequence(const GraphBuilder &builder, const AnfNodePtr &mask, const AnfNodePtr &query) {
+  Shape shape = *ShapeOf(mask);
+  shape[0] = (*ShapeOf(query))[0];
+  if (shape[0] == kDynamic) return builder.RepeatedForEach(query, mask);
+  return builder.BroadcastTo(mask, shape);
 }
 
 /// Joins two tensors of shape (1|B, ...) by an operation that broadcasts.
@@ -95,7 +95,8 @@ Built Shared(SharedTensors *shared, const AttentionSite &site, const AnfNodePtr 
   return built;
 }
 
-Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared) {
+Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, const AnfNodePtr &query,
+                 SharedTensors *shared) {
   AnfNodePtr hidden;
   for (const Mask &mask : site.masks) {
     if (mask.prefix) continue;
@@ -106,7 +107,7 @@ Built BuildMasks(const GraphBuilder &builder, const AttentionSite &site, SharedT
     if (std::holds_alternative<Refusal>(built)) return built;
     hidden = Joined(builder, "LogicalOr", hidden, std::get<AnfNodePtr>(built));
   }
-  return hidden == nullptr ? Built(builder.None()) : Widened(builder, hidden, site.batch, 1);
+  return hidden == nullptr ? builder.None() : ForEachSequence(builder, hidden, query);
 }
 
 Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, SharedTensors *shared) {
@@ -118,7 +119,9 @@ Built BuildBiases(const GraphBuilder &builder, const AttentionSite &site, Shared
       const Built rows = BuildBias(builder, site, bias);
       if (std::holds_alternative<Refusal>(rows)) return rows;
       const AnfNodePtr node = std::get<AnfNodePtr>(rows);
-      return Widened(builder, node, (*ShapeOf(node))[0], site.query_heads());
+      Shape shape = *ShapeOf(node);
+      shape[1] = site.query_heads();
+      return builder.BroadcastTo(node, shape);
     });
     if (std::holds_alternative<Refusal>(built)) return built;
     sum = Joined(builder, "Add", sum, std::get<AnfNodePtr>(built));
@@ -165,14 +168,14 @@ std::optional<Shape> ShapeByRowAndPosition(const AttentionSite &site, const View
 Refusal UnknownSizes(const std::string &what, const AnfNodePtr &tensor) {
   return {"dynamic_shape",
           what +
-              " can't be brought into the operator's shape: more than one of its sizes is known "
-              "only when the graph runs",
+              " can't be brought into the operator's shape: too many of the sizes are known only when "
+              "the graph runs",
           tensor};
 }
 
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
-                                                  SharedTensors *shared) {
-  const Built mask = BuildMasks(builder, site, shared);
+                                                  const AnfNodePtr &query, SharedTensors *shared) {
+  const Built mask = BuildMasks(builder, site, query, shared);
   if (const auto *refusal = std::get_if<Refusal>(&mask)) return *refusal;
   const Built bias = BuildBiases(builder, site, shared);
   if (const auto *refusal = std::get_if<Refusal>(&bias)) return *refusal;

@@ -19,8 +19,9 @@ struct ScoreTerms {
   mindspore::AnfNodePtr bias;  ///< of the site's type, (1|B, N, 1, S), or None
 };
 
+/// @param query as the operator takes it, (B, ...).
 std::variant<ScoreTerms, Refusal> BuildScoreTerms(const GraphBuilder &builder, const AttentionSite &site,
-                                                  SharedTensors *shared);
+                                                  const mindspore::AnfNodePtr &query, SharedTensors *shared);
 
 /// Turns the added masks that the operator's mask can't express, those that differ by head, into biases.
 void KeepAsBiases(AttentionSite *site);

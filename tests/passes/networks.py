@@ -710,6 +710,17 @@ class Attention(nn.Cell):
         return self.finish(self.output(self.weights(scores), self.value(v)))
 
 
+class AttentionOfTwoBatches(nn.Cell):
+    """Two attentions of their own numbers of sequences under one mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = Attention(key=same, scores=scores_by_bmm_flag, adjust=SelectMaskedFill(-1e9))
+
+    def construct(self, q, k, v, other_q, other_k, other_v, hidden):
+        return self.attention(q, k, v, hidden), self.attention(other_q, other_k, other_v, hidden)
+
+
 # Networks that look like attention and must stay as they are. The softmax of each is on a line of its own.
 
 

@@ -198,6 +198,32 @@ def test_mask_of_unknown_batch_and_length(adjust):
     outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
 
 
+@pytest.mark.parametrize("adjust", [net.Additive(-1e9), net.SelectMaskedFill(-1e9)], ids=["additive", "select"])
+@pytest.mark.parametrize("mask_shape", [[1, 1, 1, 10], [None, 1, 1, None]], ids=["shared", "unknown"])
+def test_mask_shared_by_an_unknown_number_of_sequences(mask_shape, adjust):
+    attention = Attention(key=net.same, scores=net.scores_by_bmm_flag, adjust=adjust)
+    query, cache = (Tensor(shape=[None, 6, size, 8], dtype=ms.float32) for size in (1, mask_shape[-1]))
+    attention.set_inputs(query, cache, cache, Tensor(shape=mask_shape, dtype=ms.bool_))
+    fused = []
+    for batch in (3, 1):
+        operands, hidden = draw(batch=batch, kv_heads=6), draw_hidden(1, 1, 1, 10)
+        outcome = compare(attention, *tensors(*operands.bnsd, hidden))
+        outcome.assert_gives(operands.attend(hidden=hidden[:, :, 0]))
+        fused.append([site.fused for site in outcome.report.sites])
+    assert fused == [[True], []]
+
+
+def test_mask_that_two_unknown_numbers_of_sequences_share():
+    attention = net.AttentionOfTwoBatches()
+    query, cache = (Tensor(shape=[None, 6, size, 8], dtype=ms.float32) for size in (1, 10))
+    attention.set_inputs(*[query, cache, cache] * 2, Tensor(shape=[1, 1, 1, 10], dtype=ms.bool_))
+    one, other, hidden = draw(batch=3, kv_heads=6), draw(batch=2, kv_heads=6), draw_hidden(1, 1, 1, 10)
+    outcome = compare(attention, *tensors(*one.bnsd, *other.bnsd, hidden))
+    outcome.assert_fused(sites=2)
+    for operands, got in zip((one, other), outcome.fused, strict=True):
+        np.testing.assert_allclose(got[:, :, 0], operands.attend(hidden=hidden[:, :, 0]), atol=1e-5)
+
+
 def test_mask_of_unknown_number_of_sequences_may_be_shared():
     operands, hidden = draw(), draw_hidden(1, 1, 1, 10)
     attention = Attention(adjust=net.Additive(-1e9))
