@@ -4,6 +4,10 @@
 this package runs that call where MindSpore has none. `incre_flash_attention` is the same operator on its own.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from ifa_fusion import _native as _native  # first: it explains what is missing when something is
 from ifa_fusion import reference
 from ifa_fusion.explain import explain
@@ -12,6 +16,9 @@ from ifa_fusion.fusion import disable, enable, fusion
 from ifa_fusion.mindir import fuse_mindir
 from ifa_fusion.report import Report, Site, report
 from ifa_fusion.verify import VerificationError, VerificationResult, verify
+
+if TYPE_CHECKING:
+    from ifa_fusion import onnx as onnx
 
 __all__ = [
     "Report",
@@ -24,7 +31,15 @@ __all__ = [
     "fuse_mindir",
     "fusion",
     "incre_flash_attention",
+    "onnx",
     "reference",
     "report",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Imports `ifa_fusion.onnx` when it is first asked for: it needs packages that nothing else here needs."""
+    if name == "onnx":
+        return importlib.import_module("ifa_fusion.onnx")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
