@@ -38,8 +38,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports `ifa_fusion.onnx` when it is first asked for: it needs packages that nothing else here needs."""
-    if name == "onnx":
-        return importlib.import_module("ifa_fusion.onnx")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Imports `ifa_fusion.onnx` when it is first asked for: it needs packages that nothing else here needs."""
+        if name == "onnx":
+            return importlib.import_module("ifa_fusion.onnx")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -73,6 +73,6 @@ def _run(file: Path, weights: dict[str, Parameter], folder: tempfile.TemporaryDi
     sys.modules[name] = module  # MindSpore looks names up here when it compiles
     spec.loader.exec_module(module)
     network = module.Decoder(weights)
-    module.folder = folder
+    module.__dict__["folder"] = folder
     weakref.finalize(network, sys.modules.pop, name, None)
     return network

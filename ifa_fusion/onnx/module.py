@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ifa_fusion.onnx import types
-from ifa_fusion.onnx.errors import OnnxError
-from ifa_fusion.onnx.names import plain
+from ifa_fusion.onnx.errors import OnnxError, refused_as, shown
 from ifa_fusion.onnx.operators import Node, Numbers, Unsupported, writer_of
+from ifa_fusion.onnx.operators.node import is_used
 from ifa_fusion.onnx.scope import Scope
 
 
@@ -41,44 +41,48 @@ def write(model: ir.Model, title: str) -> Module:
         OnnxError: With a line for each node that can't be written.
     """
     scope = Scope()
-    parameters = [scope.input(value) for value in model.graph.inputs]
-    refused = []
+    refused: list[str] = []
+    for value in model.graph.inputs:
+        scope.input(value)
+        try:
+            _dtype(value)
+        except Unsupported as reason:
+            refused.append(f"the input {shown(value.name)}: {reason}")
     for node in model.graph:
         try:
-            _write_node(node, model.opset_imports, scope)
-        except Unsupported as reason:
-            refused.append(f"{_title(node)}: {reason}")
+            with refused_as("it breaks the rules of its operator"):
+                _write_node(node, model.opset_imports, scope)
+        except (Unsupported, OnnxError) as reason:
+            scope.give_up(node.outputs)
+            if not refused or all(value is None or value.type for value in node.inputs):
+                refused.append(f"{_title(node)}: {reason}")
     if refused:
-        raise OnnxError("can't be imported:\n  " + "\n  ".join(refused))
+        raise OnnxError("the model can't be imported:\n" + "\n".join(f"  {line}" for line in refused))
     returned = ", ".join(scope.tensor(value) for value in model.graph.outputs)
-    source = _source(model.graph, title, parameters, returned, scope)
+    source = _source(model.graph, title, returned, scope)
     return Module(source, {name: value for name, (_, value) in scope.weights.items()})
 
 
 def _title(node: ir.Node) -> str:
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    return f"{node.name or '(no name)'} ({operator})"
+    return f"{shown(node.name)} ({shown(operator)[1:-1]})"
 
 
 def _write_node(node: ir.Node, versions: dict[str, int], scope: Scope) -> None:
     writer = writer_of(node.domain, node.op_type)
     if writer is None:
         raise Unsupported("this operator is not supported")
-    comment = f"# {plain(node.op_type)} {plain(node.name or '')}".rstrip()
-    first = len(scope.lines)
+    scope.comment(f"{node.op_type} {node.name or ''}")
     written = writer(Node(node, versions.get(node.domain, 1), scope))
-    results = [written] if isinstance(written, str | Numbers) else list(written)
-    if len(results) == 1 and isinstance(results[0], str) and len(node.outputs) > 1:
-        raise AssertionError(f"the writer of {node.op_type} gives one result for {len(node.outputs)}")
-    for value, result in zip(node.outputs, results, strict=False):
-        scope.result(value, result)
-    if len(scope.lines) > first:
-        scope.lines.insert(first, comment)
+    results = [written] if isinstance(written, str | Numbers) else written
+    for value, result in zip(node.outputs, results, strict=len(results) > 1):
+        if result and is_used(value):
+            scope.result(value, result)
 
 
-def _source(graph: ir.Graph, title: str, parameters: list[str], returned: str, scope: Scope) -> str:
-    inputs = [f"Tensor(shape={_shape(value)}, dtype={types.code(value.dtype)})" for value in graph.inputs]
-    makes = [f"self.{attribute} = weights[{name!a}]" for name, (attribute, _) in scope.weights.items()]
+def _source(graph: ir.Graph, title: str, returned: str, scope: Scope) -> str:
+    inputs = [f"Tensor(shape={_shape(value)}, dtype={_dtype(value)})," for value in graph.inputs]
+    members = [f"self.{attribute} = weights[{_quoted(name)}]" for name, (attribute, _) in scope.weights.items()]
     body = "\n".join(
         [
             "class Decoder(nn.Cell):",
@@ -89,12 +93,10 @@ def _source(graph: ir.Graph, title: str, parameters: list[str], returned: str, s
             "",
             "    def __init__(self, weights: dict[str, Parameter]):",
             "        super().__init__(auto_prefix=False)",
-            *(f"        {line}" for line in [*makes, *scope.members]),
-            "        self.set_inputs(",
-            *(f"            {line}," for line in inputs),
-            "        )",
+            *(f"        {line}" for line in [*members, *scope.members]),
+            *(["        self.set_inputs(", *(f"            {line}" for line in inputs), "        )"] if inputs else []),
             "",
-            f"    def construct({', '.join(['self', *parameters])}):",
+            f"    def construct({', '.join(['self', *(scope.tensor(value) for value in graph.inputs)])}):",
             *(f"        {line}" for line in scope.lines),
             f"        return {returned}",
             "",
@@ -117,8 +119,17 @@ def _imports(body: str, functions: dict[str, Callable[..., Any]]) -> str:
     return "\n".join(lines)
 
 
-def _strings(names: Any) -> str:
-    return f"({''.join(f'{name!a}, ' for name in names).strip()})"
+def _dtype(value: ir.Value) -> str:
+    return types.code(value.dtype or ir.DataType.UNDEFINED)
+
+
+def _strings(names: Iterable[str | None]) -> str:
+    return f"({' '.join(f'{_quoted(name)},' for name in names)})"
+
+
+def _quoted(text: str | None) -> str:
+    """The literal of a string; what is not a plain name is escaped by Python itself."""
+    return f'"{text}"' if re.fullmatch(r"[\w.:/ -]*", text or "", re.ASCII) else ascii(text)
 
 
 def _shape(value: ir.Value) -> list[int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ import onnx_ir as ir
 from mindspore import nn
 
 from ifa_fusion.onnx import types
-from ifa_fusion.onnx.names import Names
-from ifa_fusion.onnx.operators.table import Numbers, Unsupported
+from ifa_fusion.onnx.names import Names, plain
+from ifa_fusion.onnx.operators.table import Numbers
 
 _MOST_NUMBERS = 64
 """The most elements of a constant that is written into the code; a longer one is a Parameter."""
@@ -58,10 +58,19 @@ class Scope:
         self._values: dict[ir.Value, str | Numbers] = {}
         self._named_numbers: dict[str, str] = {}
 
-    def input(self, value: ir.Value) -> str:
-        """Enters an input of the network; returns its parameter's name."""
-        self._values[value] = name = self._names.new(value.name or "")
-        return name
+    def comment(self, text: str) -> None:
+        """Writes a comment above the lines that follow; one that no line followed is replaced."""
+        if self.lines and self.lines[-1].startswith("#"):
+            self.lines.pop()
+        self.lines.append(f"# {plain(text)}")
+
+    def input(self, value: ir.Value) -> None:
+        """Enters an input of the network."""
+        self._values[value] = self._names.new(value.name or "")
+
+    def give_up(self, values: Iterable[ir.Value]) -> None:
+        """Enters results that could not be written, so that what reads them can be looked at all the same."""
+        self._values.update(dict.fromkeys(values, "None"))
 
     def result(self, value: ir.Value, code: str | Numbers) -> None:
         """Enters the result of a node, and writes the line that computes it."""
@@ -112,8 +121,7 @@ class Scope:
         """The expression of a value as a tensor."""
         held = self._values.get(value)
         if held is None:
-            if value.const_value is None:
-                raise Unsupported(f"it reads '{value.name}', which could not be written")
+            assert value.const_value is not None, "values are entered before they are read"
             held = self._values[value] = self.keep(value.const_value, value.name or "")
         if isinstance(held, str):
             return held

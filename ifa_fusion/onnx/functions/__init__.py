@@ -1,1 +1,1 @@
-"""What imported networks call where MindSpore has no operator of ONNX's meaning. Nothing here needs the onnx package."""
+"""What imported networks call where MindSpore has no operator of ONNX's meaning; nothing here needs `onnx`."""

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from ifa_fusion.onnx.scope import Scope
 
 
+def is_used(value: ir.Value) -> bool:
+    """Whether a node reads the value or the network returns it."""
+    return bool(value.uses()) or value.is_graph_output()
+
+
 class Node:
     """One node while it is written: its inputs as expressions, its attributes, and a place for intermediate lines.
 
@@ -39,8 +44,8 @@ class Node:
         return len(self._node.outputs)
 
     def wants(self, index: int) -> bool:
-        """Whether an output is named, that is, may be used."""
-        return index < self.outputs and bool(self._node.outputs[index].name)
+        """Whether an output is used."""
+        return index < self.outputs and is_used(self._node.outputs[index])
 
     def has(self, index: int) -> bool:
         """Whether an input is given."""

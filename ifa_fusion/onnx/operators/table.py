@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from ifa_fusion.onnx.errors import Unsupported as Unsupported
+
 if TYPE_CHECKING:
     from ifa_fusion.onnx.operators.node import Node
 
@@ -23,11 +25,7 @@ class Numbers:
     scalar: bool = False
 
 
-class Unsupported(Exception):
-    """A node that can't be written as MindSpore code; the message says why, without naming the node."""
-
-
-Result: TypeAlias = "str | Numbers | Sequence[str]"
+Result: TypeAlias = "str | Numbers | Sequence[str | Numbers]"
 Writer: TypeAlias = "Callable[[Node], Result]"
 
 _WRITERS: dict[tuple[str, str], Writer] = {}
@@ -37,7 +35,7 @@ def operator(*names: str, domain: str = "") -> Callable[[Writer], Writer]:
     """Enters a function into the table as the writer of the operators of these names.
 
     The function takes the node and returns the expression of its output, or, if the node has several outputs, a
-    sequence of expressions, one for each output that the node declares.
+    sequence of expressions, one for each output that the node declares, empty for those that nothing uses.
     """
 
     def enter(writer: Writer) -> Writer:
