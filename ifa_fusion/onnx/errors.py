@@ -30,5 +30,8 @@ def refused_as(what: str) -> Iterator[None]:
     except (OnnxError, Unsupported, FileNotFoundError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        reason = " ".join(str(first).split()) or type(first).__name__
         raise OnnxError(f"{what}: {shown(reason)[1:-1]}") from error

@@ -32,7 +32,10 @@ def read(path: Path) -> ir.Model:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with refused_as(f"{path} is not an ONNX file, or a part of it is missing"):
-        model = ir.serde.deserialize_model(onnx.load_model_from_string(path.read_bytes()))
+        proto = onnx.load_model_from_string(path.read_bytes())
+        if not proto.HasField("graph"):
+            raise OnnxError(f"{path} is not an ONNX file: it holds no graph")
+        model = ir.serde.deserialize_model(proto)
     for tensor in _tensors(model):
         _check_tensor(tensor, path.parent)
     _unify_domains(model)

@@ -49,7 +49,8 @@ def load(
             ``Decoder(mindspore.load_checkpoint("decoder.ckpt"))``.
 
     Returns:
-        The network. Tensors of another shape or type than the model's are a ValueError or a TypeError when it is called.
+        The network. Called with tensors of another shape or type than the model says, it raises a ValueError or a
+        TypeError.
 
     Raises:
         FileNotFoundError: If the file, or one that it keeps its weights in, does not exist.

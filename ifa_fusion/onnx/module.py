@@ -54,7 +54,8 @@ def write(model: ir.Model, title: str) -> Module:
                 _write_node(node, model.opset_imports, scope)
         except (Unsupported, OnnxError) as reason:
             scope.give_up(node.outputs)
-            if not refused or all(value is None or value.type for value in node.inputs):
+            follows = bool(refused) and any(value is not None and value.type is None for value in node.inputs)
+            if not follows or writer_of(node.domain, node.op_type) is None:
                 refused.append(f"{_title(node)}: {reason}")
     if refused:
         raise OnnxError("the model can't be imported:\n" + "\n".join(f"  {line}" for line in refused))
@@ -72,7 +73,7 @@ def _write_node(node: ir.Node, versions: dict[str, int], scope: Scope) -> None:
     writer = writer_of(node.domain, node.op_type)
     if writer is None:
         raise Unsupported("this operator is not supported")
-    scope.comment(f"{node.op_type} {node.name or ''}")
+    scope.comment(node.op_type, node.name or "")
     written = writer(Node(node, versions.get(node.domain, 1), scope))
     results = [written] if isinstance(written, str | Numbers) else written
     for value, result in zip(node.outputs, results, strict=len(results) > 1):

@@ -16,6 +16,9 @@ from ifa_fusion.onnx.operators.table import Numbers
 _MOST_NUMBERS = 64
 """The most elements of a constant that is written into the code; a longer one is a Parameter."""
 
+_LONGEST_KEY = 200
+"""The longest name of a parameter in a checkpoint; MindSpore's own limit is some way above."""
+
 _LITERAL_OPERANDS = frozenset(
     {
         ir.DataType.FLOAT16,
@@ -58,11 +61,11 @@ class Scope:
         self._values: dict[ir.Value, str | Numbers] = {}
         self._named_numbers: dict[str, str] = {}
 
-    def comment(self, text: str) -> None:
+    def comment(self, *texts: str) -> None:
         """Writes a comment above the lines that follow; one that no line followed is replaced."""
         if self.lines and self.lines[-1].startswith("#"):
             self.lines.pop()
-        self.lines.append(f"# {plain(text)}")
+        self.lines.append(" ".join(["#", *filter(None, map(plain, texts))]))
 
     def input(self, value: ir.Value) -> None:
         """Enters an input of the network."""
@@ -159,6 +162,6 @@ class Scope:
         elif tensor.size == 1 or (tensor.size <= _MOST_NUMBERS and not tensor.dtype.is_floating_point()):
             self.members.append(f"self.{attribute} = Tensor({_literal(tensor.numpy().tolist())}, {dtype})")
         else:
-            key = name if name and name not in self.weights and name.isascii() and name.isprintable() else attribute
-            self.weights[key] = (attribute, tensor)
+            usable = 0 < len(name) <= _LONGEST_KEY and name.isascii() and name.isprintable()
+            self.weights[name if usable and name not in self.weights else attribute] = (attribute, tensor)
         return f"self.{attribute}"
