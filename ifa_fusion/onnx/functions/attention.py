@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore import Tensor, mint, ops
 
 _LEAST = -1e30
-"""As good as -inf for a score; MindSpore makes -inf of literals near the least float32."""
+"""As good as -inf for a score; on a CPU MindSpore finds -inf the greater of -inf and the least float32."""
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
