@@ -1,7 +1,7 @@
 """Elements by their places, which may count from the end of an axis."""
 
 import mindspore as ms
-from mindspore import Tensor, mint, ops
+from mindspore import Tensor, ops
 
 
 def counted_from_start(indices: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -33,7 +33,7 @@ def gather_nd(x: Tensor, indices: Tensor, batch_dims: int) -> Tensor:
     indices = counted_from_start(indices, x.shape[batch_dims:])
     for axis in range(batch_dims - 1, -1, -1):
         line = (1,) * axis + (x.shape[axis],) + (1,) * (indices.ndim - axis - 1)
-        places = ops.reshape(mint.arange(0, x.shape[axis], 1, dtype=ms.int64), line)
+        places = ops.reshape(ops.range(0, x.shape[axis], 1), line)
         indices = ops.concat((ops.broadcast_to(places, (*indices.shape[:-1], 1)), indices), -1)
     return ops.gather_nd(x, indices)
 
@@ -53,5 +53,5 @@ def one_hot(indices: Tensor, depth: int, values: Tensor, axis: int) -> Tensor:
     indices = ops.cast(indices, ms.int64)
     indices = ops.expand_dims(ops.where(indices < 0, indices + depth, indices), axis)
     line = (1,) * axis + (depth,) + (1,) * (indices.ndim - axis - 1)
-    places = ops.reshape(mint.arange(0, depth, 1, dtype=ms.int64), line)
+    places = ops.reshape(ops.range(0, depth, 1), line)
     return ops.where(ops.equal(indices, places), values[1], values[0])

@@ -8,10 +8,11 @@ from functools import reduce
 import onnx_ir as ir
 
 from ifa_fusion.onnx import types
+from ifa_fusion.onnx.functions.arithmetic import floored_remainder
 from ifa_fusion.onnx.functions.bits import shifted_left, shifted_right
 from ifa_fusion.onnx.operators.integers import are_sizes, combined, infix, value_of
 from ifa_fusion.onnx.operators.node import Node
-from ifa_fusion.onnx.operators.precision import HALF, SMALL, computed, narrowed, widened
+from ifa_fusion.onnx.operators.precision import HALF, SMALL, computed, is_number, narrowed, widened
 from ifa_fusion.onnx.operators.table import Numbers, Unsupported, operator
 
 _UNARY = {
@@ -60,14 +61,6 @@ _COMPARISONS = {
     "LessOrEqual": ("<=", python.le),
 }
 
-_CALLS = {
-    "Equal": "equal",
-    "Greater": "greater",
-    "GreaterOrEqual": "greater_equal",
-    "Less": "less",
-    "LessOrEqual": "less_equal",
-}
-
 
 @operator(*_UNARY)
 def unary(node: Node) -> str:
@@ -104,7 +97,7 @@ def arithmetic(node: Node) -> str | Numbers:
     """Arithmetic on two operands that broadcast."""
     if are_sizes(node):
         return combined(node, infix(*_ARITHMETIC[node.op_type]))
-    return computed(node, f"ops.{node.op_type.lower()}({{0}}, {{1}})")
+    return computed(node, f"{{0}} {_ARITHMETIC[node.op_type][0]} {{1}}")
 
 
 @operator(*_COMPARISONS)
@@ -112,7 +105,7 @@ def comparison(node: Node) -> str | Numbers:
     """Comparison of two operands that broadcast."""
     if are_sizes(node):
         return combined(node, infix(*_COMPARISONS[node.op_type]))
-    return computed(node, f"ops.{_CALLS[node.op_type]}({{0}}, {{1}})")
+    return computed(node, f"{{0}} {_COMPARISONS[node.op_type][0]} {{1}}")
 
 
 @operator("Div")
@@ -144,7 +137,9 @@ def modulo(node: Node) -> str | Numbers:
         return computed(node, "ops.fmod({0}, {1})", SMALL)
     if are_sizes(node):
         return combined(node, infix("%", python.mod))
-    return computed(node, "ops.floor_mod({0}, {1})", SMALL)
+    if node.dtype(0).is_integer():
+        return computed(node, "ops.floor_mod({0}, {1})", SMALL)
+    return computed(node, f"{node.function(floored_remainder)}({{0}}, {{1}})")
 
 
 @operator("BitwiseNot")
@@ -181,6 +176,11 @@ def extremum(node: Node) -> str | Numbers:
         return combined(
             node, lambda *codes: codes[0] if len(codes) == 1 else f"{node.op_type.lower()}({', '.join(codes)})"
         )
+    bounds = [code for i in range(len(node)) if is_number(code := node.operand(i))]
+    if len(node) == 2 and len(bounds) == 1:
+        # MindSpore's CPU finds -inf to be no less than the lowest finite float, but clamps rightly
+        x = "{1}" if is_number(node.operand(0)) else "{0}"
+        return computed(node, f"ops.clamp({x}, {'min' if node.op_type == 'Max' else 'max'}={bounds[0]})")
     return _chained(node, f"ops.{node.op_type.lower()}imum")
 
 
@@ -205,6 +205,10 @@ def _chained(node: Node, function: str) -> str:
 @operator("Clip")
 def clip(node: Node) -> str:
     """Elements held between bounds, each of which may be missing; the upper one prevails."""
+    given = [name for i, name in ((1, "min"), (2, "max")) if node.has(i)]
+    if given and all(node.constant(i) is not None and is_number(node.operand(i)) for i in range(1, 3) if node.has(i)):
+        bounds = ", ".join(f"{name}={{{1 if name == 'min' else 2}}}" for name in given)
+        return computed(node, f"ops.clamp({{0}}, {bounds})")
     call = "ops.maximum({0}, {1})" if node.has(1) else "{0}"
     return computed(node, f"ops.minimum({call}, {{2}})" if node.has(2) else call)
 

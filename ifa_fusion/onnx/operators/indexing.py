@@ -49,7 +49,7 @@ def gather_nd(node: Node) -> str:
     return moved(node, f"{function}({{0}}, {node.tensor(1)}, {batch})")
 
 
-@operator("Scatter", "ScatterElements")
+@operator("ScatterElements")
 def scatter_elements(node: Node) -> str:
     """Single elements replaced, or added to, along an axis."""
     reduction = node.attribute("reduction", "none")
@@ -94,7 +94,8 @@ def compress(node: Node) -> str:
 @operator("OneHot")
 def one_hot(node: Node) -> str:
     """A new axis with one value at an index and another one elsewhere."""
-    (depth,) = node.numbers(1)
+    known = node.constant(1)  # of any type
+    depth = node.numbers(1)[0] if known is None else str(int(known.item()))
     indices, values = node.tensor(0), widened(node, node.tensor(2), node.dtype(2))
     axis = node.attribute("axis", -1) % (node.rank(0) + 1)
     return narrowed(node, f"{node.function(indexing.one_hot)}({indices}, {depth}, {values}, {axis})")

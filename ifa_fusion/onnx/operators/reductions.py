@@ -80,7 +80,9 @@ def _of_nothing(node: Node, axes: list[int], keep: bool) -> str:
     kept = [size for axis, size in enumerate(shape(node, 0)) if axis not in axes]
     sizes = ["1" if axis in axes else size for axis, size in enumerate(shape(node, 0))] if keep else kept
     dtype, value = node.dtype(0), _OF_NOTHING.get(node.op_type, 0)
-    if math.isinf(value) and not dtype.is_floating_point():
+    if dtype == ir.DataType.BOOL:
+        value = node.op_type == "ReduceMin"
+    elif math.isinf(value) and not dtype.is_floating_point():
         raise Unsupported("it reduces integers over an axis without elements")
     if node.op_type == "ReduceMean":
         value = math.nan

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from ifa_fusion.onnx import types
+from ifa_fusion.onnx.functions.triangles import triangle_from
 from ifa_fusion.onnx.operators.integers import are_sizes, product, shape, size, tuple_of, value_of
 from ifa_fusion.onnx.operators.node import Node
-from ifa_fusion.onnx.operators.precision import HALF, moved, narrowed, widened
+from ifa_fusion.onnx.operators.precision import moved, narrowed, widened
 from ifa_fusion.onnx.operators.table import Numbers, Unsupported, operator
 
 _OPEN_END = 2**31 - 1
@@ -247,24 +248,25 @@ def constant_of_shape(node: Node) -> str:
 
 
 @operator("Range")
-def arange(node: Node) -> str:
+def numbers_in_steps(node: Node) -> str:
     """Numbers from a first one on, in steps, up to a limit that is left out."""
-    values = [node.constant(i) for i in range(3)]
-    if node.dtype(0).is_floating_point():
-        if any(value is None for value in values):
-            raise Unsupported("its limits are floats that are not constants")
-        bounds: Sequence[str] = [_python(value.item()) for value in values if value is not None]
-    else:
-        bounds = [node.numbers(i)[0] for i in range(3)]
     dtype = node.output_dtype()
-    return narrowed(node, f"mint.arange({', '.join(bounds)}, dtype={types.code(HALF.get(dtype, dtype))})")
+    if dtype.is_floating_point():
+        values = [value.item() for i in range(3) if (value := node.constant(i)) is not None]
+        if len(values) < 3:
+            raise Unsupported("its limits are floats that are not constants")
+        return node.keep(np.arange(*values).astype(dtype.numpy()), "steps")
+    code = f"ops.range({', '.join(node.numbers(i)[0] for i in range(3))})"
+    return code if dtype == ir.DataType.INT64 else f"ops.cast({code}, {types.code(dtype)})"
 
 
 @operator("Trilu")
 def triangle(node: Node) -> str:
     """The upper or the lower triangle of matrices, zeros elsewhere."""
-    diagonal = node.numbers(1)[0] if node.has(1) else "0"
-    return moved(node, f"ops.{'triu' if node.attribute('upper', 1) else 'tril'}({{0}}, {diagonal})")
+    diagonal, upper = node.numbers(1)[0] if node.has(1) else "0", bool(node.attribute("upper", 1))
+    if value_of(diagonal) is not None:
+        return moved(node, f"ops.{'triu' if upper else 'tril'}({{0}}, {diagonal})")
+    return moved(node, f"{node.function(triangle_from)}({{0}}, {diagonal}, {upper})")
 
 
 @operator("EyeLike")

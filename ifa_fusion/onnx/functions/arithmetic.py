@@ -1,0 +1,18 @@
+"""Arithmetic that MindSpore does differently."""
+
+from mindspore import Tensor, ops
+
+
+def floored_remainder(dividend: Tensor, divisor: Tensor) -> Tensor:
+    """The remainder of a division that rounds down; it has the divisor's sign, exactly also for infinite operands.
+
+    Args:
+        dividend: Floats of any shape.
+        divisor: Floats of the same type; both broadcast.
+
+    Returns:
+        The remainder, of the operands' type.
+    """
+    remainder = ops.fmod(dividend, divisor)
+    opposite = ops.logical_and(ops.not_equal(remainder, 0), ops.not_equal(remainder < 0, divisor < 0))
+    return ops.where(opposite, remainder + divisor, remainder)
