@@ -8,7 +8,7 @@ float32.
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Tensor, mint, ops
+from mindspore import Tensor, ops
 
 _LEAST = -1e30
 """As good as -inf for a score; on a CPU MindSpore finds -inf the greater of -inf and the least float32."""
@@ -140,7 +140,7 @@ def visible(queries: int, keys: int, offset: int | Tensor, left: int = -1, right
     Returns:
         Bool of shape (L, S), or (B, 1, L, S) where the offsets differ.
     """
-    ahead = mint.arange(keys) - (mint.arange(queries).reshape(-1, 1) + offset)
+    ahead = ops.range(0, keys, 1) - (ops.range(0, queries, 1).reshape(-1, 1) + offset)
     if left < 0:
         return ahead <= right
     if right < 0:

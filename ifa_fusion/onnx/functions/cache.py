@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Tensor, mint, ops
+from mindspore import Tensor, ops
 
 
 def write_cache(cache: Tensor, new: Tensor, starts: Tensor) -> Tensor:
@@ -18,9 +18,9 @@ def write_cache(cache: Tensor, new: Tensor, starts: Tensor) -> Tensor:
         A Tensor like ``cache``.
     """
     shape = new.shape[:3]
-    positions = starts.reshape(-1, 1, 1) + mint.arange(shape[2])
-    batches = mint.arange(shape[0]).reshape(-1, 1, 1)
-    heads = mint.arange(shape[1]).reshape(-1, 1)
+    positions = starts.reshape(-1, 1, 1) + ops.range(0, shape[2], 1)
+    batches = ops.range(0, shape[0], 1).reshape(-1, 1, 1)
+    heads = ops.range(0, shape[1], 1).reshape(-1, 1)
     places = ops.stack([ops.broadcast_to(x.astype(ms.int64), shape) for x in (batches, heads, positions)], -1)
     if cache.dtype == ms.bfloat16:  # MindSpore's CPU scatters no bfloat16
         return ops.tensor_scatter_update(cache.astype(ms.float32), places, new.astype(ms.float32)).astype(cache.dtype)

@@ -116,7 +116,7 @@ def _by_kernel(node: Node, what: Attending, zero_unseen: bool) -> Attended:
 
 def _in_parts(node: Node, what: Attending) -> Attended:
     if what.lengths is not None:
-        keys = f"mint.arange({what.key}.shape[2])"
+        keys = f"ops.range(0, {what.key}.shape[2], 1)"
         what = what.masked(node, f"{keys} < {what.lengths}.reshape(-1, 1, 1, 1)")
     called = node.function(functions.attention_scores)
     scores = capped = node.let(f"{called}({what.query}, {what.key}, {what.scale!r})", "scores")
