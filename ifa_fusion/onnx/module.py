@@ -70,6 +70,8 @@ def _title(node: ir.Node) -> str:
 
 
 def _write_node(node: ir.Node, versions: dict[str, int], scope: Scope) -> None:
+    if all(value.const_value is not None for value in node.outputs):
+        return  # what reads the constant writes it
     writer = writer_of(node.domain, node.op_type)
     if writer is None:
         raise Unsupported("this operator is not supported")

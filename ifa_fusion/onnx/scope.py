@@ -24,7 +24,6 @@ _LITERAL_OPERANDS = frozenset(
         ir.DataType.FLOAT16,
         ir.DataType.BFLOAT16,
         ir.DataType.FLOAT,
-        ir.DataType.DOUBLE,
         ir.DataType.INT32,
         ir.DataType.INT64,
     }

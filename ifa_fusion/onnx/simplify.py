@@ -39,6 +39,7 @@ def simplify(model: ir.Model, dims: Mapping[str, int]) -> None:
     _forget_types(model)
     with refused_as("the model can't be simplified"):
         _inline(model)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         fold = _Fold()
         _remove_dead(fold(model).model)
         for _ in range(_ROUNDS):
@@ -48,7 +49,6 @@ def simplify(model: ir.Model, dims: Mapping[str, int]) -> None:
             if not fold(model).modified:
                 break
             _remove_dead(model)
-        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         passes.CommonSubexpressionEliminationPass()(model)
         passes.NameFixPass()(model)
     for value, (dtype, shape) in zip(model.graph.outputs, declared, strict=True):
