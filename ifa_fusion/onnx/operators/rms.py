@@ -30,5 +30,5 @@ def rms_normalization(node: Node) -> str | list[str]:
 def infer_rms_normalization(node: ir.Node) -> None:
     """The shape of the first input, the type of the second."""
     x, scale = node.inputs[:2]
-    if x is not None and scale is not None:
+    if x is not None and scale is not None and scale.dtype is not None:
         node.outputs[0].shape, node.outputs[0].dtype = x.shape, scale.dtype
