@@ -38,6 +38,28 @@ def gather_nd(x: Tensor, indices: Tensor, batch_dims: int) -> Tensor:
     return ops.gather_nd(x, indices)
 
 
+def scatter_range(x: Tensor, updates: Tensor, starts: Tensor, axis: int, circular: bool) -> Tensor:
+    """A tensor with updates written over a range of one axis, which begins elsewhere in each element of the batch.
+
+    Args:
+        x: Any type but bfloat16, of shape (batch, ...).
+        updates: Of the type of `x`, and of its shape but for the axis.
+        starts: Where the range begins: integers of shape (batch,).
+        axis: The axis, from 1 on.
+        circular: Whether what goes beyond the end of the axis begins anew at its start.
+
+    Returns:
+        The shape and type of `x`.
+    """
+    behind = (1,) * (x.ndim - axis - 1)
+    steps = ops.reshape(ops.range(0, updates.shape[axis], 1), (updates.shape[axis], *behind))
+    first = ops.reshape(ops.cast(starts, ms.int64), (x.shape[0],) + (1,) * (x.ndim - 1))
+    places = first + steps
+    if circular:
+        places = places % x.shape[axis]
+    return ops.tensor_scatter_elements(x, ops.broadcast_to(places, updates.shape), updates, axis)
+
+
 def one_hot(indices: Tensor, depth: int, values: Tensor, axis: int) -> Tensor:
     """A new axis that holds one value at an index and another elsewhere.
 

@@ -70,8 +70,8 @@ def channels_scaled(x: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon
 
     Args:
         x: Floats of shape (batch, channels, ...).
-        scale: A factor for each channel, or for each group.
-        bias: What is added, for each channel or for each group.
+        scale: A factor for each channel.
+        bias: What is added to each channel.
         groups: The number of groups; it divides the number of channels.
         epsilon: What is added to the variance.
 
@@ -81,7 +81,4 @@ def channels_scaled(x: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon
     grouped = ops.reshape(ops.cast(x, ms.float32), (x.shape[0], groups, -1))
     result = ops.cast(ops.reshape(standardised(grouped, (2,), epsilon)[0], x.shape), x.dtype)
     per_channel = (x.shape[1],) + (1,) * (x.ndim - 2)
-    repeats = x.shape[1] // scale.shape[0]
-    scale = ops.reshape(ops.repeat_interleave(scale, repeats, 0), per_channel)
-    bias = ops.reshape(ops.repeat_interleave(bias, repeats, 0), per_channel)
-    return result * scale + bias
+    return result * ops.reshape(scale, per_channel) + ops.reshape(bias, per_channel)

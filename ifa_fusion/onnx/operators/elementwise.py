@@ -236,9 +236,16 @@ def cast(node: Node) -> str | Numbers:
 @operator("Identity", "Dropout")
 def identity(node: Node) -> list[str | Numbers]:
     """The input itself; of Dropout the mask as well, which keeps everything."""
-    if node.op_type == "Dropout" and node.has(2) and (node.constant(2) is None or node.constant(2)):
+    if node.op_type == "Dropout" and _drops(node):
         raise Unsupported("it drops elements (training_mode)")
     if node.are_numbers(0) and node.constant(0) is None:
         return [Numbers(node.numbers(0), node.rank(0) == 0)]
     mask = [f"ops.ones_like({node.tensor(0)}, dtype=ms.bool_)"] if node.wants(1) else []
     return [node.tensor(0), *mask]
+
+
+def _drops(node: Node) -> bool:
+    """Whether elements may be dropped: while training, and with a ratio that is not known to be 0."""
+    training = node.has(2) and (node.constant(2) is None or bool(node.constant(2)))
+    ratio = node.constant(1) if node.has(1) else 0.5
+    return training and (ratio is None or bool(ratio != 0))

@@ -73,6 +73,15 @@ def scatter_nd(node: Node) -> str:
     return narrowed(node, f"{function}({x}, {indices}, {updates})", SMALL)
 
 
+@operator("TensorScatter")
+def scatter_cache(node: Node) -> str:
+    """A cache with an update written over a range of one axis, which begins elsewhere in each sequence."""
+    cache, update = (widened(node, node.tensor(i), node.dtype(i)) for i in range(2))
+    starts = node.tensor(2) if node.has(2) else f"ops.zeros(({size(node, 0, 0)},), ms.int64)"
+    axis, circular = node.attribute("axis", -2) % node.rank(0), node.attribute("mode", "linear") == "circular"
+    return narrowed(node, f"{node.function(indexing.scatter_range)}({cache}, {update}, {starts}, {axis}, {circular})")
+
+
 @operator("NonZero")
 def nonzero(node: Node) -> str:
     """Where elements are not zero, an axis in each row."""

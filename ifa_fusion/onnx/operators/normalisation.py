@@ -39,7 +39,7 @@ def layer_norm(node: Node) -> list[str]:
 
 @operator("InstanceNormalization", "GroupNormalization")
 def group_norm(node: Node) -> str:
-    """Normalisation of groups of channels, each channel (before operator set 21 each group) scaled and shifted."""
+    """Normalisation of groups of channels, each channel scaled and shifted."""
     channels = node.shape(0)[1]
     x, scale, bias = (widened(node, node.tensor(i), node.dtype(i)) for i in range(3))
     groups = node.attribute("num_groups", channels)
