@@ -13,6 +13,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from ifa_fusion.onnx.errors import OnnxError, refused_as, shown
 from ifa_fusion.onnx.inference import SchemaInference, inference_of
 from ifa_fusion.onnx.operators import writer_of
+from ifa_fusion.onnx.transposes import merge_transposes
 
 _MOST_NODES = 100_000
 _MOST_ELEMENTS = 1 << 18
@@ -49,6 +50,8 @@ def simplify(model: ir.Model, dims: Mapping[str, int]) -> None:
             if not fold(model).modified:
                 break
             _remove_dead(model)
+        merge_transposes(model.graph)
+        _remove_dead(model)
         passes.CommonSubexpressionEliminationPass()(model)
         passes.NameFixPass()(model)
     for value, (dtype, shape) in zip(model.graph.outputs, declared, strict=True):

@@ -270,6 +270,36 @@ def test_constants_identities_functions_and_decided_branches_leave_plain_code():
     np.testing.assert_array_equal(network(Tensor(value)).asnumpy(), -4 * value * np.arange(3))
 
 
+def swapped(flat: list[int], last: list[int], perm: tuple[int, ...] = (0, 2, 1)) -> onnx.ModelProto:
+    """The transposition of a key as torch's dynamo exporter writes it, of a tensor (2, 3, 4, 5), and its negative."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["b"], perm=perm),
+        helper.make_node("Reshape", ["b", "last"], ["c"]),
+        helper.make_node("Neg", ["c"], ["y"]),
+    ]
+    weights = {"flat": np.array(flat), "last": np.array(last)}
+    return onnx_models.model_of(nodes, {"x": (FLOAT, [2, 3, 4, 5])}, {"y": (FLOAT, last)}, weights)
+
+
+@pytest.mark.parametrize(
+    ("model", "operators"),
+    [
+        (swapped([-1, 4, 5], [2, 3, 5, 4]), ["Transpose", "Neg"]),
+        (swapped([6, 4, 5], [3, 2, 5, 4]), ["Reshape", "Transpose", "Reshape", "Neg"]),
+        (swapped([6, 5, 4], [2, 3, 4, 5]), ["Reshape", "Transpose", "Reshape", "Neg"]),
+        (swapped([6, 4, 5], [2, 3, 4, 5]), ["Reshape", "Transpose", "Reshape", "Neg"]),
+        (swapped([6, 4, 5], [2, 3, 5, 4], perm=(2, 1, 0)), ["Reshape", "Transpose", "Reshape", "Neg"]),
+    ],
+)
+def test_a_transposition_between_reshapes_is_found(model, operators):
+    path = saved(model)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    onnx_models.assert_agree(load(path, source_dir="kept"), path, {})
+    construct = Path("kept/decoder.py").read_text().partition("def construct")[2]
+    assert [line.split()[1] for line in construct.splitlines() if line.strip().startswith("#")] == operators
+
+
 def test_constants_that_would_be_huge_are_not_computed():
     nodes = [
         helper.make_node("Expand", ["one", "huge"], ["filled"]),
