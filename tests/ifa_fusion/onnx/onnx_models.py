@@ -157,4 +157,4 @@ def assert_agree(network: nn.Cell, path: Path, sizes: Mapping[str, int], toleran
     assert len(given) == len(wanted)
     for got, want in zip(given, wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
-        assert got.dtype == want.dtype
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)

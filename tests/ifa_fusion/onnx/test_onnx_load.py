@@ -270,6 +270,28 @@ def test_constants_identities_functions_and_decided_branches_leave_plain_code():
     np.testing.assert_array_equal(network(Tensor(value)).asnumpy(), -4 * value * np.arange(3))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape", "constant"),
+    [
+        (np.float32, [2], np.float32(0.1)),
+        (np.float32, [], np.array([[0.1]], np.float32)),
+        (np.float32, [2], np.float32(-np.inf)),
+        (np.float64, [2], np.float64(0.1)),
+        (np.int64, [2], np.int64(-(1 << 62))),
+    ],
+)
+def test_constants_of_one_element_decide_neither_rank_nor_type(dtype, shape, constant):
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model = onnx_models.model_of(
+        [helper.make_node("Add", ["constant", "x"], ["y"])],
+        {"x": (kind, shape)},
+        {"y": (kind, np.broadcast_shapes(tuple(shape), constant.shape))},
+        {"constant": constant},
+    )
+    path = saved(model)
+    onnx_models.assert_agree(load(path), path, {}, tolerance=1e-12 if dtype == np.float64 else 1e-6)
+
+
 def swapped(flat: list[int], last: list[int], perm: tuple[int, ...] = (0, 2, 1)) -> onnx.ModelProto:
     """The transposition of a key as torch's dynamo exporter writes it, of a tensor (2, 3, 4, 5), and its negative."""
     nodes = [
