@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ifa_fusion.onnx import types
 from ifa_fusion.onnx.functions import quantisation as functions
 from ifa_fusion.onnx.operators.node import Node
+from ifa_fusion.onnx.operators.precision import widened
 from ifa_fusion.onnx.operators.table import Unsupported, operator
 
 _LEVELS = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
@@ -53,7 +54,7 @@ def qlinear_matmul(node: Node) -> str:
     a_scale = f"{node.function(functions.for_rows)}({node.tensor(1)}.astype(ms.float32))"
     scaled = node.let(f"{product}.astype(ms.float32) * ({a_scale} * {node.tensor(4)}.astype(ms.float32))", "product")
     zero_point = f"{node.function(functions.for_rows)}({node.tensor(7)})"
-    scale = f"{node.function(functions.for_rows)}({node.tensor(6)})"
+    scale = f"{node.function(functions.for_rows)}({_wide(node, 6)})"
     return _quantised(node, scaled, scale, zero_point, node.output_dtype())
 
 
@@ -85,13 +86,17 @@ def _spread(node: Node, index: int) -> str:
     if block:
         return _repeated(node, index, axis, block)
     if len(own) != 1 or axis == rank - 1 or own == (1,):
-        return node.tensor(index)
+        return _wide(node, index)
     shape = [1] * rank
     shape[axis] = -1
     value = node.constant(index)
     if value is not None:
         return node.keep(value.reshape(shape), f"{node.name}_{('scale', 'zero_point')[index - 1]}")
-    return f"{node.tensor(index)}.reshape({tuple(shape)})"
+    return f"{_wide(node, index)}.reshape({tuple(shape)})"
+
+
+def _wide(node: Node, index: int) -> str:
+    return widened(node, node.tensor(index), node.dtype(index))
 
 
 def _repeated(node: Node, index: int, axis: int, block: int) -> str:
@@ -99,7 +104,7 @@ def _repeated(node: Node, index: int, axis: int, block: int) -> str:
     if value is not None and size is not None:
         repeated = np.repeat(value, block, axis).take(range(size), axis)
         return node.keep(repeated, f"{node.name}_{('scale', 'zero_point')[index - 1]}")
-    whole = node.let(f"ops.repeat_interleave({node.tensor(index)}, {block}, {axis})", "repeated")
+    whole = node.let(f"ops.repeat_interleave({_wide(node, index)}, {block}, {axis})", "repeated")
     if size is not None and size == (node.shape(index)[axis] or 0) * block:
         return whole
     return f"mint.narrow({whole}, {axis}, 0, {node.tensor(0)}.shape[{axis}])"
