@@ -31,6 +31,10 @@ _LITERAL_OPERANDS = frozenset(
 """The types that a MindSpore operator keeps when its other operand is a Python number."""
 
 
+_LEAST_INTEGER = -(1 << 63)
+"""MindSpore reads the minus apart, and what follows it is no int64."""
+
+
 def _literal(value: Any) -> str:
     """Python code of numbers in nested lists; floats round to the same float again."""
     if isinstance(value, list):
@@ -146,7 +150,8 @@ class Scope:
             and not isinstance(self._values.get(other), Numbers)
             for other in others
         )
-        return repr(number) if decided and np.isfinite(number) else self.tensor(value)
+        written = np.isfinite(number) and number != _LEAST_INTEGER
+        return repr(number) if decided and written else self.tensor(value)
 
     def keep(self, value: ir.TensorProtocol | np.ndarray, name: str) -> str:
         """Keeps a constant as an attribute of the cell; returns its expression.

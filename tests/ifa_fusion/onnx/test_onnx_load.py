@@ -278,6 +278,7 @@ def test_constants_identities_functions_and_decided_branches_leave_plain_code():
         (np.float32, [2], np.float32(-np.inf)),
         (np.float64, [2], np.float64(0.1)),
         (np.int64, [2], np.int64(-(1 << 62))),
+        (np.int64, [2], np.int64(-(1 << 63))),
     ],
 )
 def test_constants_of_one_element_decide_neither_rank_nor_type(dtype, shape, constant):
