@@ -189,8 +189,8 @@ class Seq2SeqDecoder(torch.nn.Module):
         ]
         self.present = ["present.0.decoder.key", "present.0.decoder.value"]
 
-    def forward(self, input_ids: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        *mask, key, value, encoder_key, encoder_value = tensors
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        input_ids, *mask, key, value, encoder_key, encoder_value = tensors
         own = filled([key, value])
         cache = EncoderDecoderCache(own, filled([encoder_key, encoder_value]))
         # Of the encoder's states only the shape is looked at when its keys and values are in the cache.
@@ -248,8 +248,8 @@ def exported(decoder: Decoder | Seq2SeqDecoder, exporter: str, opset: int) -> on
         "opset_version": opset,
     }
     if exporter == "dynamo":
-        shapes = (tuple(axes.values()),)
-        model = torch.onnx.export(decoder, arguments, dynamo=True, dynamic_shapes=shapes, **options).model_proto
+        options |= {"dynamic_shapes": (tuple(axes.values()),), "verbose": False}
+        model = torch.onnx.export(decoder, arguments, dynamo=True, **options).model_proto
     else:
         axes["logits"] = axes["input_ids"]
         axes |= {name: {0: "batch", 2: "total_length"} for name in decoder.present}
