@@ -80,10 +80,9 @@ def is_infinite(node: Node) -> str:
     positive, negative = node.attribute("detect_positive", 1), node.attribute("detect_negative", 1)
     if positive and negative:
         return computed(node, "ops.isinf({0})")
-    infinity = 'float("inf")' if positive else '-float("inf")'
-    return computed(
-        node, f"ops.equal({{0}}, {infinity})" if positive or negative else "ops.not_equal({0}, {0}) & False"
-    )
+    if not positive and not negative:
+        return computed(node, "ops.not_equal({0}, {0}) & False")
+    return computed(node, f"ops.logical_and(ops.isinf({{0}}), {{0}} {'>' if positive else '<'} 0)")
 
 
 @operator(*_BINARY)

@@ -264,6 +264,8 @@ def numbers_in_steps(node: Node) -> str:
 def triangle(node: Node) -> str:
     """The upper or the lower triangle of matrices, zeros elsewhere."""
     diagonal, upper = node.numbers(1)[0] if node.has(1) else "0", bool(node.attribute("upper", 1))
+    if 0 in node.shape(0):  # MindSpore's kernel refuses what has no elements
+        return node.tensor(0)
     if value_of(diagonal) is not None:
         return moved(node, f"ops.{'triu' if upper else 'tril'}({{0}}, {diagonal})")
     return moved(node, f"{node.function(triangle_from)}({{0}}, {diagonal}, {upper})")
