@@ -8,7 +8,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.config import ModelConfig
+from .config import ModelConfig
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

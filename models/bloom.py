@@ -12,11 +12,11 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import merge_heads
-from models.config import ModelConfig
-from models.decoder import Context, Decoder
-from models.norms import LayerNorm
-from models.weights import linear
+from .attention import merge_heads
+from .config import ModelConfig
+from .decoder import Context, Decoder
+from .norms import LayerNorm
+from .weights import linear
 
 
 class BloomAttention(nn.Cell):

@@ -8,16 +8,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from models.bloom import Bloom
-from models.config import ModelConfig
-from models.decoder import Decoder
-from models.falcon import Falcon
-from models.gemma import Gemma
-from models.gpt2 import GPT2
-from models.gptj import GPTJ
-from models.llama import Llama
-from models.qwen3 import Qwen3
-from models.t5 import T5
+from .bloom import Bloom
+from .config import ModelConfig
+from .decoder import Decoder
+from .falcon import Falcon
+from .gemma import Gemma
+from .gpt2 import GPT2
+from .gptj import GPTJ
+from .llama import Llama
+from .qwen3 import Qwen3
+from .t5 import T5
 
 MODELS: dict[str, type[Decoder]] = {
     "llama": Llama,

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from models.config import ModelConfig
-from models.huggingface import weight_name
+from .config import ModelConfig
+from .huggingface import weight_name
 
 CHECKPOINT_FILE = "model.ckpt"
 CONFIG_FILE = "config.json"

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from models.build import MODELS, build_model
-from models.checkpoint import read_checkpoint
-from models.config import PRESETS, resolve_config
-from models.decoder import CACHES, DTYPES, Decoder
+from .build import MODELS, build_model
+from .checkpoint import read_checkpoint
+from .config import PRESETS, resolve_config
+from .decoder import CACHES, DTYPES, Decoder
 
 BAD_INPUT = 2
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.huggingface import FAMILIES, read_fields, write_fields
+from .huggingface import FAMILIES, read_fields, write_fields
 
 ARCHITECTURES = tuple(FAMILIES)
 _WITHOUT_ROTATION = ("gpt2", "bloom", "t5")

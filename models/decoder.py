@@ -14,9 +14,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.cache import GrowingCache, StaticCache, cache_slots
-from models.config import ModelConfig
-from models.weights import zeros
+from .cache import GrowingCache, StaticCache, cache_slots
+from .config import ModelConfig
+from .weights import zeros
 
 DTYPES = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
 CACHES = ("static", "growing")

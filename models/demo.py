@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from models.build import build_model
-from models.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
-from models.commandline import run
-from models.decoder import Decoder
-from models.fusion import is_complete, largest_difference, take_report
-from models.generate import TextTokenizer, greedy, step
-from models.timing import Scope, StepTime, compare_times
+from .build import build_model
+from .checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
+from .commandline import run
+from .decoder import Decoder
+from .fusion import is_complete, largest_difference, take_report
+from .generate import TextTokenizer, greedy, step
+from .timing import Scope, StepTime, compare_times
 
 if TYPE_CHECKING:
     from ifa_fusion import Report

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import mindspore as ms
 
-from models.build import set_step_inputs
-from models.commandline import add_model_options, model_from_options, run
-from models.decoder import Decoder
+from .build import set_step_inputs
+from .commandline import add_model_options, model_from_options, run
+from .decoder import Decoder
 
 
 def export_step(net: Decoder, output: str | Path) -> Path:

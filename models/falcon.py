@@ -11,12 +11,12 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import merge_heads, repeat_heads
-from models.config import ModelConfig
-from models.decoder import Context, Decoder
-from models.norms import LayerNorm
-from models.rotary import Rotary, rotate_halves
-from models.weights import linear
+from .attention import merge_heads, repeat_heads
+from .config import ModelConfig
+from .decoder import Context, Decoder
+from .norms import LayerNorm
+from .rotary import Rotary, rotate_halves
+from .weights import linear
 
 
 class FalconAttention(nn.Cell):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import RepeatedAttend
-from models.llama import Llama, LlamaAttention, LlamaMLP
-from models.norms import RMSNorm, over_rms
+from .attention import RepeatedAttend
+from .llama import Llama, LlamaAttention, LlamaMLP
+from .norms import RMSNorm, over_rms
 
 
 class GemmaRMSNorm(RMSNorm):

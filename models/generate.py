@@ -12,9 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from models.build import empty_past
-from models.checkpoint import import_gguf, replacing
-from models.decoder import Decoder
+from .build import empty_past
+from .checkpoint import import_gguf, replacing
+from .decoder import Decoder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

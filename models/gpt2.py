@@ -10,11 +10,11 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import merge_heads, split_heads
-from models.config import ModelConfig
-from models.decoder import Context, Decoder, lowest
-from models.norms import LayerNorm
-from models.weights import linear, zeros
+from .attention import merge_heads, split_heads
+from .config import ModelConfig
+from .decoder import Context, Decoder, lowest
+from .norms import LayerNorm
+from .weights import linear, zeros
 
 
 class GPT2Attention(nn.Cell):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import merge_heads, split_heads
-from models.config import ModelConfig
-from models.decoder import Context, Decoder
-from models.norms import LayerNorm
-from models.rotary import Rotary, rotate_neighbours
-from models.weights import linear, zeros
+from .attention import merge_heads, split_heads
+from .config import ModelConfig
+from .decoder import Context, Decoder
+from .norms import LayerNorm
+from .rotary import Rotary, rotate_neighbours
+from .weights import linear, zeros
 
 
 class GPTJAttention(nn.Cell):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.weights import zeros
+from .weights import zeros
 
 
 class RMSNorm(nn.Cell):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from mindspore import Tensor, nn
 from mindspore import dtype as mstype
 
-from models.attention import RepeatedAttend, split_heads
-from models.config import ModelConfig
-from models.llama import Llama, LlamaAttention
-from models.norms import RMSNorm
+from .attention import RepeatedAttend, split_heads
+from .config import ModelConfig
+from .llama import Llama, LlamaAttention
+from .norms import RMSNorm
 
 
 class Qwen3Attention(LlamaAttention):

@@ -14,11 +14,11 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from models.attention import merge_heads, split_heads
-from models.config import ModelConfig
-from models.decoder import Context, Decoder
-from models.norms import RMSNorm
-from models.weights import linear, zeros
+from .attention import merge_heads, split_heads
+from .config import ModelConfig
+from .decoder import Context, Decoder
+from .norms import RMSNorm
+from .weights import linear, zeros
 
 
 class T5Attention(nn.Cell):

@@ -12,9 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from models.config import ModelConfig
-from models.decoder import Decoder, lowest
-from models.llama import LlamaAttend
+from .config import ModelConfig
+from .decoder import Decoder, lowest
+from .llama import LlamaAttend
 
 Scope = Callable[[], AbstractContextManager]
 

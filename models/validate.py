@@ -14,11 +14,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from models.build import empty_past, set_step_inputs
-from models.commandline import add_model_options, model_from_options, run
-from models.config import ModelConfig
-from models.decoder import Decoder
-from models.fusion import is_complete, largest_difference, take_report
+from .build import empty_past, set_step_inputs
+from .commandline import add_model_options, model_from_options, run
+from .config import ModelConfig
+from .decoder import Decoder
+from .fusion import is_complete, largest_difference, take_report
 
 if TYPE_CHECKING:
     from ifa_fusion import Report
