@@ -5,10 +5,18 @@ this package runs that call where MindSpore has none. `incre_flash_attention` is
 """
 
 import importlib
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ifa_fusion import _native as _native  # first: it explains what is missing when something is
+try:
+    from ifa_fusion import _native as _native  # first: it explains what is missing when something is
+except ImportError:
+    from ifa_fusion import cli
+
+    if cli.is_running():  # which shows what there is where nothing else works
+        sys.exit(cli.main())
+    raise
 from ifa_fusion import reference
 from ifa_fusion.explain import explain
 from ifa_fusion.functional import incre_flash_attention

@@ -7,6 +7,7 @@ is tied to the exact version. Knows nothing of what the pass or the kernel do.
 import ctypes
 import importlib.metadata
 import os
+import platform
 from pathlib import Path
 
 
@@ -18,16 +19,32 @@ def _load() -> tuple[ctypes.CDLL, Path]:
             "ifa_fusion has no native library here: build it with `make setup`, or `pip install .` in its source "
             "folder."
         ) from None
-    installed = importlib.metadata.version("mindspore")
-    if installed != _build_info.MINDSPORE_VERSION:
+    needed = _build_info.MINDSPORE_VERSION
+    try:
+        installed = importlib.metadata.version("mindspore")
+    except importlib.metadata.PackageNotFoundError:
         raise ImportError(
-            f"ifa_fusion was built for MindSpore {_build_info.MINDSPORE_VERSION}, and MindSpore {installed} is "
-            f"installed: install mindspore=={_build_info.MINDSPORE_VERSION}, or build ifa_fusion again with "
-            "`pip install .` in its source folder."
+            f"ifa_fusion needs MindSpore {needed}, and none is installed: `pip install mindspore=={needed}`."
+        ) from None
+    if installed != needed:
+        raise ImportError(
+            f"ifa_fusion was built for MindSpore {needed}, and MindSpore {installed} is installed: "
+            f"`pip install mindspore=={needed}`, or build ifa_fusion again with `pip install .` in its source folder."
         )
-    path = Path(_build_info.__file__).with_name("libifa_fusion.so")
-    import mindspore  # noqa: F401  its libraries have to be in the process before ours is linked against them
+    if platform.machine() != _build_info.PROCESSOR:
+        raise ImportError(
+            f"ifa_fusion was built for a processor of {_build_info.PROCESSOR}, and this one is {platform.machine()}: "
+            "build it here with `pip install .` in its source folder."
+        )
+    try:
+        import mindspore  # noqa: F401  its libraries have to be in the process before ours is linked against them
+    except ImportError as error:
+        raise ImportError(
+            f"ifa_fusion needs MindSpore {needed}, which is installed but can't be imported ({error}): "
+            f"`pip install --force-reinstall mindspore=={needed} 'numpy<2'`."
+        ) from error
 
+    path = Path(_build_info.__file__).with_name("libifa_fusion.so")
     try:
         # Global, so that MindSpore finds the kernel's type information across libraries.
         return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL), path

@@ -3,7 +3,9 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 from google.protobuf.message import DecodeError
@@ -58,46 +60,93 @@ def fuse_mindir(
             input that is not a tensor, or `target` or `ascend_kernel` is unknown.
     """
     state = FusionState.checked(strict=strict, target=target, ascend_kernel=ascend_kernel)
-    source, destination = _checked(Path(source), "source"), _checked(Path(destination), "destination")
-    if not source.is_file():
-        raise FileNotFoundError(f"source must be a MindIR file, but there is no {source}.")
-    if not destination.parent.is_dir():
-        raise FileNotFoundError(f"destination must be in a folder that exists, but there is no {destination.parent}.")
-    if destination.is_dir():
-        raise ValueError(f"destination must be a file name, but {destination} is a folder.")
-    inputs = _inputs_of(source)
+    inputs = inputs_of(Path(source), "source")
+    check_destination(Path(destination), "destination")
     network = ms.nn.GraphCell(ms.load(str(source)))
+    return export_fused(network, list(inputs.values()), Path(destination), state)
+
+
+def export_fused(
+    network: ms.nn.Cell,
+    inputs: Sequence[Any],
+    destination: Path,
+    state: FusionState,
+    accept: Callable[[Report], bool] = lambda report: True,
+) -> Report:
+    """Writes a network as MindIR, compiled under a fusion state.
+
+    Args:
+        network: The network.
+        inputs: What it takes. Tensors with unknown sizes do.
+        destination: A path that `check_destination` passes. The file appears when it is complete, not before.
+        state: How it is fused.
+        accept: Whether the file shall be written, by the sites that were found.
+
+    Returns:
+        The sites of the network.
+    """
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".ifa_fusion-") as folder:
         with Collector() as seen, _state.switched(state, fresh=True):
             ms.export(network, *inputs, file_name=str(Path(folder, destination.stem)), file_format="MINDIR")
-        _move(Path(folder), destination)
+        if accept(seen.report):
+            _move(Path(folder), destination)
     return seen.report
 
 
-def _checked(path: Path, argument: str) -> Path:
+def check_destination(path: Path, argument: str) -> None:
+    """Checks a file to be written before there is work to lose.
+
+    Args:
+        path: The file.
+        argument: What errors call it.
+
+    Raises:
+        FileNotFoundError: If there is no folder for it.
+        ValueError: If it does not end in ``.mindir`` or is a folder.
+    """
+    _check_suffix(path, argument)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{argument} must be in a folder that exists, but there is no {path.parent}.")
+    if path.is_dir():
+        raise ValueError(f"{argument} must be a file name, but {path} is a folder.")
+
+
+def _check_suffix(path: Path, argument: str) -> None:
     if path.suffix != ".mindir":
         raise ValueError(f"{argument} must be a file name that ends in .mindir, but got {str(path)!r}.")
-    return path
 
 
-def _inputs_of(path: Path) -> list[ms.Tensor]:
-    """Tensors without data, of the shapes and types that the graph declares."""
+def inputs_of(path: Path, argument: str) -> dict[str, ms.Tensor]:
+    """Tensors without data, of the shapes and types that the graph of a MindIR declares, by name.
+
+    Args:
+        path: The file.
+        argument: What errors call it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not end in ``.mindir``, is no MindIR, or has an input that is not a tensor.
+    """
+    _check_suffix(path, argument)
+    if not path.is_file():
+        raise FileNotFoundError(f"{argument} must be a MindIR file, but there is no {path}.")
     model = mind_ir_pb2.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise ValueError(f"source must be a MindIR, but {path} can't be read as one.") from None
+        raise ValueError(f"{argument} must be a MindIR, but {path} can't be read as one.") from None
     if not model.graph.node:
-        raise ValueError(f"source must be a MindIR, but {path} holds no graph.")
-    inputs = []
+        raise ValueError(f"{argument} must be a MindIR, but {path} holds no graph.")
+    inputs = {}
     for value in model.graph.input:
         if len(value.tensor) != 1 or value.tensor[0].data_type not in _TYPES:
             raise ValueError(
-                f"source must take tensors only, but the input {value.name!r} of {path} is something else."
+                f"{argument} must take tensors only, but the input {value.name!r} of {path} is something else."
             )
         tensor = value.tensor[0]
         shape = [None if size < 0 else size for size in tensor.dims]
-        inputs.append(ms.Tensor(shape=shape, dtype=_TYPES[tensor.data_type], init=None if None in shape else 0))
+        init = None if None in shape else 0
+        inputs[value.name] = ms.Tensor(shape=shape, dtype=_TYPES[tensor.data_type], init=init)
     return inputs
 
 

@@ -30,11 +30,14 @@ class VerificationResult:
         report: The sites of the fused network.
         largest_difference: Over all outputs, absolute.
         relative_difference: The same, relative to the largest absolute value of that output.
+        compared: The numbers that are finite, of all outputs. NaN and infinities stand in the same places unfused and
+            fused, and have no difference.
     """
 
     report: Report
     largest_difference: float
     relative_difference: float
+    compared: int
 
 
 def verify(net: Network, *inputs: Any, tolerance: float | None = None, strict: bool = False) -> VerificationResult:
@@ -66,8 +69,8 @@ def verify(net: Network, *inputs: Any, tolerance: float | None = None, strict: b
     with Collector() as seen:
         fused = _run(cell, inputs, parameters, state)
     differences = [_compare(index, a, b, tolerance) for index, (a, b) in enumerate(zip(unfused, fused, strict=True))]
-    absolute, relative = (max(column) for column in zip(*differences, strict=True)) if differences else (0.0, 0.0)
-    return VerificationResult(seen.report, absolute, relative)
+    absolute, relative, compared = zip(*differences, strict=True) if differences else ((0.0,), (0.0,), (0,))
+    return VerificationResult(seen.report, max(absolute), max(relative), sum(compared))
 
 
 def _run(
@@ -95,8 +98,8 @@ def _flatten(outputs: Any) -> list[ms.Tensor]:
     return [outputs if isinstance(outputs, ms.Tensor) else ms.Tensor(outputs)]
 
 
-def _compare(index: int, unfused: ms.Tensor, fused: ms.Tensor, tolerance: float | None) -> tuple[float, float]:
-    """The largest difference, absolute and relative."""
+def _compare(index: int, unfused: ms.Tensor, fused: ms.Tensor, tolerance: float | None) -> tuple[float, float, int]:
+    """The largest difference, absolute and relative, and how many numbers were compared."""
     expected = unfused.asnumpy().astype(np.float64)
     got = fused.asnumpy().astype(np.float64)
     if expected.shape != got.shape:
@@ -118,4 +121,4 @@ def _compare(index: int, unfused: ms.Tensor, fused: ms.Tensor, tolerance: float 
             f"output {index} differs by {difference:.3g} ({relative:.3g} of its largest value {scale:.3g}) between the "
             f"unfused and the fused network; {allowed:.3g} is allowed."
         )
-    return difference, relative
+    return difference, relative, int(finite.sum())

@@ -148,10 +148,14 @@ def _read_mindspore(path: Path) -> Weights:
 
 def _read_safetensors(path: Path) -> Weights:
     """The arrays of a .safetensors file; bf16 becomes fp32."""
-    import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    try:
+        import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ImportError(
+            "reading safetensors needs the packages safetensors and ml_dtypes: pip install 'ifa-fusion[models]'"
+        ) from error
     try:
         weights = load_file(path)
     except SafetensorError as error:
@@ -200,7 +204,7 @@ def import_gguf() -> ModuleType:
     try:
         import gguf
     except ImportError as error:
-        raise ImportError("reading GGUF needs the package gguf: pip install gguf") from error
+        raise ImportError("reading GGUF needs the package gguf: pip install 'ifa-fusion[models]'") from error
     return gguf
 
 

@@ -1,17 +1,14 @@
-"""What the command lines here share: the model's options, and errors as one sentence with exit code 2."""
+"""The options that say which model to build, which the command lines here share."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 
 from .build import MODELS, build_model
 from .checkpoint import read_checkpoint
 from .config import PRESETS, resolve_config
 from .decoder import CACHES, DTYPES, Decoder
-
-BAD_INPUT = 2
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +38,3 @@ def model_from_options(options: argparse.Namespace) -> Callable[[], Decoder]:
     return lambda: build_model(
         config, weights, options.cache, batch=options.batch, capacity=options.capacity, dtype=options.dtype
     )
-
-
-def run(program: str, main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run `main`; a bad input becomes one sentence on standard error and exit code 2."""
-    try:
-        return main(options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        if options.debug:
-            raise
-        print(f"{program}: {error}", file=sys.stderr)
-        return BAD_INPUT

@@ -25,8 +25,8 @@ from rich.table import Table
 
 from .build import build_model
 from .checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
-from .commandline import run
 from .decoder import Decoder
+from .exit_codes import run
 from .fusion import is_complete, largest_difference, take_report
 from .generate import TextTokenizer, greedy, step
 from .timing import Scope, StepTime, compare_times

@@ -12,8 +12,9 @@ from pathlib import Path
 import mindspore as ms
 
 from .build import set_step_inputs
-from .commandline import add_model_options, model_from_options, run
+from .commandline import add_model_options, model_from_options
 from .decoder import Decoder
+from .exit_codes import run
 
 
 def export_step(net: Decoder, output: str | Path) -> Path:

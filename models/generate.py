@@ -131,7 +131,7 @@ def _tokenizers() -> ModuleType:
     try:
         import tokenizers
     except ImportError as error:
-        raise ImportError("generating text needs the package tokenizers: pip install tokenizers") from error
+        raise ImportError("generating text needs the package tokenizers: pip install 'ifa-fusion[models]'") from error
     return tokenizers
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from mindspore import Tensor
 
 from .build import empty_past, set_step_inputs
-from .commandline import add_model_options, model_from_options, run
+from .commandline import add_model_options, model_from_options
 from .config import ModelConfig
 from .decoder import Decoder
+from .exit_codes import run
 from .fusion import is_complete, largest_difference, take_report
 
 if TYPE_CHECKING:

@@ -28,12 +28,26 @@ NOT_BUILT = """
 import sys
 sys.modules["ifa_fusion._build_info"] = None
 """
-OTHER_MACHINE = """
+NO_MINDSPORE = """
+import importlib.metadata
+def version(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.version = version
+"""
+BROKEN_MINDSPORE = """
+import sys
+sys.modules["mindspore"] = None
+"""
+OTHER_PROCESSOR = """
+import platform
+platform.machine = lambda: "aarch64"
+"""
+MISSING_LIBRARY = """
 import ctypes
 real = ctypes.CDLL
 def load(name, *args, **kwargs):
     if name and "libifa_fusion" in str(name):
-        raise OSError("wrong ELF class")
+        raise OSError("libstdc++.so.6: cannot open shared object file")
     return real(name, *args, **kwargs)
 ctypes.CDLL = load
 """
@@ -42,11 +56,14 @@ ctypes.CDLL = load
 @pytest.mark.parametrize(
     ("preparation", "parts"),
     [
-        (OTHER_MINDSPORE, ("MindSpore 2.10", "MindSpore 2.9.1 is installed", "pip install")),
+        (OTHER_MINDSPORE, ("MindSpore 2.10", "MindSpore 2.9.1 is installed", "`pip install mindspore==2.10")),
+        (NO_MINDSPORE, ("MindSpore 2.10", "none is installed", "`pip install mindspore==2.10")),
+        (BROKEN_MINDSPORE, ("MindSpore 2.10", "can't be imported (import of mindspore halted", "--force-reinstall")),
         (NOT_BUILT, ("no native library", "make setup", "pip install")),
-        (OTHER_MACHINE, ("libifa_fusion.so", "wrong ELF class", "pip install")),
+        (OTHER_PROCESSOR, ("built for a processor of", "this one is aarch64", "`pip install .`")),
+        (MISSING_LIBRARY, ("libifa_fusion.so", "libstdc++.so.6: cannot open", "`pip install .`")),
     ],
-    ids=["other MindSpore", "not built", "other machine"],
+    ids=["other MindSpore", "no MindSpore", "broken MindSpore", "not built", "other processor", "missing library"],
 )
 def test_import_fails_with_one_sentence(preparation, parts, tmp_path):
     run = run_python(preparation + REPORT, tmp_path)
