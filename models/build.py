@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import mindspore as ms
 import numpy as np
@@ -18,6 +19,8 @@ from .gptj import GPTJ
 from .llama import Llama
 from .qwen3 import Qwen3
 from .t5 import T5
+
+AnyDecoder = TypeVar("AnyDecoder", bound=Decoder)
 
 MODELS: dict[str, type[Decoder]] = {
     "llama": Llama,
@@ -47,11 +50,19 @@ def build_model(
     See `Decoder` for the other arguments. Raises ValueError when a weight is missing, left over or of a wrong
     shape.
     """
-    net = MODELS[config.architecture](config, cache, batch=batch, capacity=capacity, dtype=dtype)
+    return set_weights(MODELS[config.architecture](config, cache, batch=batch, capacity=capacity, dtype=dtype), weights)
+
+
+def set_weights(net: AnyDecoder, weights: Mapping[str, np.ndarray] | int) -> AnyDecoder:
+    """Give `net`, which is returned, the arrays by parameter name, or random ones from a seed.
+
+    Raises ValueError as `build_model` does.
+    """
     parameters = net.weights()
+    shapes = {name: p.shape for name, p in parameters.items()}
     if isinstance(weights, int):
-        weights = random_weights({name: p.shape for name, p in parameters.items()}, weights)
-    check_weights({name: p.shape for name, p in parameters.items()}, weights)
+        weights = random_weights(shapes, weights)
+    check_weights(shapes, weights)
     for name, parameter in parameters.items():
         array = np.ascontiguousarray(weights[name])
         parameter.set_data(Tensor(array if array.dtype == np.float32 else array.astype(np.float32), parameter.dtype))

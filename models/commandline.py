@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 
 from .build import MODELS, build_model
-from .checkpoint import read_checkpoint
-from .config import PRESETS, resolve_config
+from .checkpoint import Weights, read_checkpoint
+from .config import PRESETS, ModelConfig, resolve_config
 from .decoder import CACHES, DTYPES, Decoder
 
 
@@ -29,12 +29,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def model_from_options(options: argparse.Namespace) -> Callable[[], Decoder]:
     """A function that builds the network anew at every call. Raises ValueError or FileNotFoundError."""
+    config, weights = weights_from_options(options)
+    return lambda: build_model(
+        config, weights, options.cache, batch=options.batch, capacity=options.capacity, dtype=options.dtype
+    )
+
+
+def weights_from_options(options: argparse.Namespace) -> tuple[ModelConfig, Weights | int]:
+    """The configuration, and the arrays by parameter name or a seed. Raises ValueError or FileNotFoundError."""
     if options.checkpoint:
         config, weights = read_checkpoint(options.checkpoint)
     else:
         config, weights = resolve_config(options.config), options.seed
     if MODELS[config.architecture] is not MODELS[options.model]:
         raise ValueError(f"--model is {options.model!r}; the configuration is of {config.architecture!r}")
-    return lambda: build_model(
-        config, weights, options.cache, batch=options.batch, capacity=options.capacity, dtype=options.dtype
-    )
+    return config, weights

@@ -16,6 +16,8 @@ from .norms import RMSNorm
 from .rotary import Rotary, rotate_halves
 from .weights import linear
 
+FAMILY = ("llama", "mistral", "qwen2")
+
 
 class LlamaAttend(nn.Cell):
     """Scores, softmax and mix, each operator by itself."""
@@ -134,3 +136,9 @@ class Llama(Decoder):
         """Cosines and sines, (head_dim,), and the additive mask, (1, 1, 1, S) or None."""
         cos, sin = self.rotary(position)
         return cos, sin, self.additive(visible)
+
+
+def require_llama(config: ModelConfig) -> None:
+    """Raise ValueError unless the configuration is of a model that `Llama` runs."""
+    if config.architecture not in FAMILY:
+        raise ValueError(f"architecture is {config.architecture!r}; it must be one of {', '.join(FAMILY)}")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
+
+from launching import launch
 
 WORKER = """
 import mindspore as ms
@@ -45,18 +42,9 @@ print("rank", get_rank(), [site.reason for site in ifa_fusion.report().sites])
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_every_process_fuses_its_decoder(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
-    command = [Path(sys.executable).with_name("msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True"]
-    command += [f"--master_port={free_port()}", "--log_dir=log", "worker.py"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    logs = "".join(path.read_text() for path in sorted(tmp_path.glob("log/worker_*.log")))
-    assert run.returncode == 0, logs
-    assert re.findall(r"^rank .*", logs, re.MULTILINE) == [f"rank {i} ['fused', 'fused']" for i in range(2)]
+    code, logs = launch(2, tmp_path, "worker.py")
+    assert code == 0, "".join(logs)
+    ranks = [re.findall(r"^rank .*", log, re.MULTILINE) for log in logs]
+    assert ranks == [[f"rank {i} ['fused', 'fused']"] for i in range(2)]
