@@ -1,6 +1,7 @@
 """Reads ONNX files, which may be broken or hostile: what is not as it must be is an OnnxError of one sentence.
 
-Of the disk nothing is read but the file itself and the files in its folder that hold its weights.
+Of the disk nothing is read but the file itself and the files in its folder that hold its weights. Where the file is
+reached by a link, the folder that it really lies in counts as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import onnx_ir.passes.common as passes
 from ifa_fusion.onnx.errors import OnnxError, refused_as, shown
 
 _OLDEST_OPSET = 11
+_MOST_SMALL_BYTES = 1000
+"""Of what onnx_ir hands to ONNX's checker; it leaves larger tensors out."""
 
 
 def read(path: Path) -> ir.Model:
@@ -36,8 +39,10 @@ def read(path: Path) -> ir.Model:
         if not proto.HasField("graph"):
             raise OnnxError(f"{path} is not an ONNX file: it holds no graph")
         model = ir.serde.deserialize_model(proto)
+    _follow_links(model.graph, path)
     for tensor in _tensors(model):
         _check_tensor(tensor, path.parent)
+    _load_small(model.graph)
     _unify_domains(model)
     _check_opset(model)
     with refused_as(f"{path} is not a valid ONNX model"):
@@ -45,6 +50,27 @@ def read(path: Path) -> ir.Model:
         passes.NameFixPass()(model)
         _check_rules(model)
     return model
+
+
+def _follow_links(graph: ir.Graph, path: Path) -> None:
+    """Has weights read from the folder that the model's file really lies in, by their names or by links into it.
+
+    Hugging Face's cache is such: ``snapshots/X/decoder.onnx`` and ``decoder.onnx_data`` are links to two files in
+    ``blobs``. What a hostile model's links lead to this way lies beside the model itself.
+    """
+    folder = path.resolve().parent
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        with refused_as(f"the tensor {shown(tensor.name)} is broken"):
+            beside = path.parent / tensor.location
+            if beside.is_file() and not beside.is_symlink():
+                continue
+            file = (beside if beside.is_symlink() else folder / tensor.location).resolve()
+            if file.is_file() and file.parent == folder:
+                place = file.name, tensor.offset, tensor.length, tensor.dtype
+                value.const_value = ir.ExternalTensor(*place, shape=tensor.shape, name=tensor.name, base_dir=folder)
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
@@ -83,9 +109,12 @@ def _check_tensor(tensor: ir.TensorProtocol, folder: Path) -> None:
 
 def _check_external(tensor: ir.ExternalTensor, folder: Path, what: str) -> None:
     location = str(tensor.location)
+    folder = Path(tensor.base_dir or folder)
     file = folder / location
     if Path(location).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
-        raise OnnxError(f"{what} is kept in {shown(location)}, which is outside the model's folder")
+        raise OnnxError(
+            f"{what} is kept in {shown(location)}, which is outside the model's folder: copy the file into it"
+        )
     if not file.is_file():
         raise FileNotFoundError(f"{what} is kept in {shown(location)}, which is not in the model's folder")
     first, length = tensor.offset or 0, tensor.nbytes
@@ -94,6 +123,15 @@ def _check_external(tensor: ir.ExternalTensor, folder: Path, what: str) -> None:
     if first < 0 or first + length > file.stat().st_size:
         raise OnnxError(f"{what} needs the bytes {first} to {first + length} of {shown(location)}, which is shorter")
     tensor.base_dir = folder
+
+
+def _load_small(graph: ir.Graph) -> None:
+    """Loads the small weights outside the file: ONNX's checker gets them, and looks for them in the current folder."""
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _MOST_SMALL_BYTES:
+            with refused_as(f"the tensor {shown(tensor.name)} is broken"):
+                value.const_value = ir.Tensor(tensor.numpy().copy(), tensor.dtype, name=tensor.name)
 
 
 def _unify_domains(model: ir.Model) -> None:

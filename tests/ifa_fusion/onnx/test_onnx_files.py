@@ -117,6 +117,18 @@ def test_weights_beside_the_model_are_read(folder):
     assert parameter.shape == (100,)
 
 
+@pytest.mark.parametrize("elements", [100, 1000])
+def test_weights_beside_a_model_in_another_folder_than_the_current_one_are_read(folder, monkeypatch, elements):
+    kind = (FLOAT, [elements])
+    model = onnx_models.model_of(
+        [helper.make_node("Add", ["x", "weight"], ["y"])], {"x": kind}, {"y": kind}, {"weight": np.ones(elements, "f")}
+    )
+    onnx.save(model, "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    monkeypatch.chdir(folder.parent)
+    (parameter,) = load(folder / "model.onnx").get_parameters()
+    np.testing.assert_array_equal(parameter.asnumpy(), np.ones(elements))
+
+
 @pytest.mark.parametrize(
     "location", ["../outside.bin", "sub/../../outside.bin", "{absolute}", "link.bin", "links/outside.bin"]
 )
@@ -125,8 +137,34 @@ def test_weights_outside_the_folder_are_not_read(folder, location):
     (folder / "sub").mkdir()
     (folder / "link.bin").symlink_to(outside)
     (folder / "links").symlink_to(folder.parent)
-    with pytest.raises(OnnxError, match="which is outside the model's folder"):
+    with pytest.raises(OnnxError, match="which is outside the model's folder: copy the file into it"):
         load(saved(external(location=location.format(absolute=outside))))
+
+
+def test_links_into_the_folder_that_the_file_lies_in_are_followed(folder):
+    """As in the cache of Hugging Face, where all files of a model are links to files named by their content."""
+    (folder / "blobs").mkdir()
+    snapshot = folder / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    saved(external(location="decoder.onnx_data", offset=112)).rename(folder / "blobs" / "0a1b")
+    (snapshot / "decoder.onnx").symlink_to("../../blobs/0a1b")
+    weights(folder / "blobs" / "2c3d", 512)
+    (snapshot / "decoder.onnx_data").symlink_to("../../blobs/2c3d")
+    (parameter,) = load(snapshot / "decoder.onnx").get_parameters()
+    np.testing.assert_array_equal(parameter.asnumpy(), np.full(100, 2.0))
+    (snapshot / "decoder.onnx_data").unlink()
+    (snapshot / "decoder.onnx_data").symlink_to(weights(folder.parent / "outside.bin", 512))
+    with pytest.raises(OnnxError, match="outside the model's folder"):
+        load(snapshot / "decoder.onnx")
+
+
+def test_the_model_alone_may_be_a_link(folder):
+    (folder / "model").mkdir()
+    weights(folder / "model" / "weights.bin")
+    saved(external(location="weights.bin")).rename(folder / "model" / "decoder.onnx")
+    (folder / "decoder.onnx").symlink_to("model/decoder.onnx")
+    (parameter,) = load("decoder.onnx").get_parameters()
+    assert parameter.shape == (100,)
 
 
 def test_weights_that_another_folder_shares_are_not_read(folder):
