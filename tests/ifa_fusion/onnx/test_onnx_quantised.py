@@ -117,6 +117,34 @@ def test_quantised_products(tmp_path, dtype):
     np.testing.assert_array_equal(both.ours[0], both.theirs[0])
 
 
+PER_ROW = {"a vector": (3,), "a column for each matrix": (2, 3, 1)}
+
+
+@pytest.mark.parametrize("shape", PER_ROW.values(), ids=PER_ROW)
+def test_rows_of_products_have_their_own_scales_and_zero_points(tmp_path, shape):
+    """Against ONNX's definition: onnxruntime takes them for columns alone."""
+    a, b, column = A[np.uint8], B[np.uint8], np.s_[..., None] if len(shape) == 1 else np.s_[...]
+    points, results = levels(np.uint8, *shape) // 2, levels(np.uint8, *shape)[::-1].copy() // 4
+    scale, result_scale = scales(*shape), 50 * scales(*shape)[::-1].copy()
+    feeds = {"a": a, "b": b, "scale": scale, "points": points, "results": results, "result_scale": result_scale}
+    weights = {"b_scale": np.float32(0.03), "b_point": np.uint8(90)}
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b", "points", "b_point"], ["exact"]),
+        helper.make_node(
+            "QLinearMatMul",
+            ["a", "scale", "points", "b", "b_scale", "b_point", "result_scale", "results"],
+            ["quantised"],
+        ),
+    ]
+    ours = run_ours(tmp_path, model_of_nodes(nodes, feeds, ["exact", "quantised"], weights), feeds).ours
+    exact = (a.astype(np.int64) - points.astype(np.int64)[column]) @ (b.astype(np.int64) - 90)
+    np.testing.assert_array_equal(ours[0], exact)
+    real = exact * scale.astype(np.float64)[column] * 0.03 / result_scale.astype(np.float64)[column]
+    expected = np.clip(np.rint(real) + results[column], 0, 255)
+    np.testing.assert_array_equal(ours[1], expected)
+    assert 0 < np.count_nonzero(expected % 255) < expected.size  # some saturate, most do not
+
+
 def cache_model(attention, per_channel, zero_point, dtype) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Attention over an int8 cache behind DequantizeLinear, as one operator or in parts."""
     shape = (KV_HEADS,) if per_channel else ()
