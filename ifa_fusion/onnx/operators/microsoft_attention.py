@@ -235,16 +235,14 @@ def _rotated(node: Node, query: str, key: str, starts: str) -> tuple[str, str]:
 
 
 def _in_cache(node: Node, past: int, new: str, starts: str) -> str:
-    """The past with the new positions in it, as long as the total length or, if that is longer, as the past.
-
-    A past whose length is bound is taken for a buffer that is long enough if the total length is not known.
-    """
+    """The past with the new positions in it, as long as the total length or, if that is longer, as the past."""
     cache, length, total = node.tensor(past), node.shape(past)[2], _total(node)
-    if length is None or (total.isdigit() and int(total) > length):
-        if node.shape(0)[0] == 1 and length is not None and int(total) == length + (node.shape(0)[1] or 0):
+    known = int(total) if total.isdigit() else None
+    if length is None or known is None or known > length:
+        if node.shape(0)[0] == 1 and length is not None and known == length + (node.shape(0)[1] or 0):
             return node.let(f"ops.concat(({cache}, {new}), 2)", "cache")
-        known = node.are_numbers(_GROUPED["total_sequence_length"])
-        end = f"{'max' if known else 'ops.maximum'}({total}, {cache}.shape[2])"
+        larger = "max" if node.are_numbers(_GROUPED["total_sequence_length"]) else "ops.maximum"
+        end = f"{larger}({total}, {cache}.shape[2])"
         cache = node.let(f"ops.concat(({cache}, {new}), 2)[:, :, :{end}]", "cache")
     return node.let(f"{node.function(write_cache)}({cache}, {new}, {starts})", "cache")
 
@@ -306,7 +304,7 @@ def infer_group_query_attention(node: ir.Node) -> None:
     if past is not None:
         known = None if total is None or total.const_value is None else total.const_value.numpy().item()
         size = past.shape[2] if past.shape is not None else None
-        length = max(size, known or 0) if isinstance(size, int) else None
+        length = max(size, known) if isinstance(size, int) and known is not None else None
     _set(node, 0, query.dtype, [query.shape[0], query.shape[1], hidden])
     for i in (1, 2):
         _set(node, i, past.dtype if past is not None else query.dtype, [query.shape[0], kv_heads, length, head_size])

@@ -174,11 +174,12 @@ def test_what_the_kernel_can_not_express_is_written_out(tmp_path, case):
 
 
 @pytest.mark.parametrize("past, total", [(6, 7), (12, 7)])
-def test_the_total_length_may_come_with_the_call(tmp_path, past, total):
+@pytest.mark.parametrize("axes", [{2: "past_length"}, {}], ids=["open past", "bound past"])
+def test_the_total_length_may_come_with_the_call(tmp_path, past, total, axes):
     case = Grouped(batch=2, past=past, total=total, lengths=[total, 3])
-    caches = {name: {2: "past_length"} for name in ("past_key", "past_value")}
-    both = case.run(tmp_path, dynamic=caches)
+    both = case.run(tmp_path, dynamic=dict.fromkeys(("past_key", "past_value"), axes))
     case.assert_close(both)
+    assert both.calls_kernel()
 
 
 def test_batch_and_past_may_stay_open(tmp_path):
