@@ -15,8 +15,8 @@ JOBS ?= $(shell nproc)
 # 2.10.0), and about 120 tests do that.
 WORKERS ?= $(shell expr $(JOBS) + 1)
 
-NATIVE := $(shell find kernels passes cmake -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
-CPP_EXTRA := $(shell find tests benchmarks -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+NATIVE := $(shell find kernels passes cmake benchmarks -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name '*.cmake' -o -name '*.in' -o -name CMakeLists.txt) CMakeLists.txt
+CPP_EXTRA := $(shell find tests -name '*.cc' -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -55,7 +55,7 @@ demo: $(VENV)/.built $(VENV)/.smollm2
 	python -m models.demo
 
 $(CPP_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
-	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON -DIFA_BUILD_BENCHMARKS=ON
+	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON
 	cmake --build $(CPP_BUILD)
 	@touch $@
 
@@ -112,7 +112,7 @@ $(NEON_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 test-neon: $(NEON_BUILD)/.built
 	IFA_TEST_EVERY=7 qemu-aarch64 -L /usr/aarch64-linux-gnu $(NEON_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -process
 
-bench: $(VENV)/.built $(CPP_BUILD)/.built
+bench: $(VENV)/.built
 	python -m benchmarks --report benchmarks
 
 # What the kernel is compared with. Attention in vLLM needs none of vLLM's dependencies but torch.

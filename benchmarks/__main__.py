@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.case import DTYPES, SHAPES, Case, parse_shape
-from benchmarks.measure import Settings, measure
-from benchmarks.native import LIBRARY, best_isa, load
-from benchmarks.peers import PEERS
-from benchmarks.report import write_report
-from benchmarks.results import Results, machine
+from .case import DTYPES, SHAPES, Case, parse_shape
+from .measure import Settings, measure
+from .native import LIBRARY, best_isa, load
+from .peers import PEERS
+from .report import write_report
+from .results import Results, machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def _run_one(options: argparse.Namespace) -> Results:
 
 def _run_each(options: argparse.Namespace) -> Results:
     """One process for each number of threads, which most peers cannot change once they have started."""
-    command = [sys.executable, "-m", "benchmarks", "--dtype", options.dtype, "--rounds", str(options.rounds)]
+    command = [sys.executable, "-m", __package__, "--dtype", options.dtype, "--rounds", str(options.rounds)]
     command += [argument for shape in options.shape for argument in ("--shape", str(shape))]
     command += ["--block-size", str(options.block_size), "--library", str(options.library)]
     command += ["--isa", options.isa] if options.isa else []

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.case import DTYPES
-from benchmarks.ring import Array
+from .case import DTYPES
+from .ring import Array
 
 LIBRARY = Path("build/cpp/kernels/ascendc_sim/libifa_ascendc_run.so")
 

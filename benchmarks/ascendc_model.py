@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.ascendc_emulator import Finding, Run, Settings, run
-from benchmarks.ascendc_timeline import draw
-from benchmarks.case import DTYPES, Case, Shape, parse_shape
-from benchmarks.paging import shuffled_table
+from .ascendc_emulator import Finding, Run, Settings, run
+from .ascendc_timeline import draw
+from .case import DTYPES, Case, Shape, parse_shape
+from .paging import shuffled_table
 
 SHAPES = (Shape(32, 64, 8, 4096, 128), Shape(1, 32, 8, 32768, 128), Shape(16, 32, 32, 2048, 128))
 BLOCK_SIZE = 128

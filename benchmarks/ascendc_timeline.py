@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks.ascendc_emulator import Run
-from benchmarks.case import Case
+from .ascendc_emulator import Run
+from .case import Case
 
 _WIDTH, _LANE_HEIGHT = 11.0, 0.35  # inches
 _TILES = 2  # in the middle of a run, where its beginning and end do not show

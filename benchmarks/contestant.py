@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from benchmarks.ring import Array, Ring
+from .ring import Array, Ring
 
 
 class Unsupported(Exception):

@@ -12,13 +12,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.case import Case
-from benchmarks.contestant import Contestant, Peer, Unsupported
-from benchmarks.native import Half, Kernel, ReadProbe, WarmKernel
-from benchmarks.pinning import Pinning
-from benchmarks.results import Other, Row
-from benchmarks.ring import Ring
 from ifa_fusion import reference
+
+from .case import Case
+from .contestant import Contestant, Peer, Unsupported
+from .native import Half, Kernel, ReadProbe, WarmKernel
+from .pinning import Pinning
+from .results import Other, Row
+from .ring import Ring
 
 Float64 = NDArray[np.float64]
 
@@ -30,11 +31,19 @@ head or a block in the wrong place makes 1."""
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure: threads, rounds, positions in a block of the paged cache, an instruction set or the best."""
+    """How to measure.
+
+    Attributes:
+        threads: Of the kernel and of all that is beside it.
+        rounds: How many the medians are of.
+        block_size: Positions in a block of the paged cache; None to leave out the kernel's other cases: a paged cache,
+            warm buffers, half of the positions.
+        isa: An instruction set; None for the best.
+    """
 
     threads: int
     rounds: int
-    block_size: int
+    block_size: int | None = None
     isa: str | None = None
 
 
@@ -46,18 +55,19 @@ def measure(library: ctypes.CDLL, case: Case, settings: Settings, peers: Sequenc
         ArithmeticError: The kernel is wrong.
     """
     ring = Ring(case)
-    expected, half_expected = _expected(ring), {half.value: _expected(ring, half) for half in Half}
+    halves = Half if settings.block_size else ()
+    expected, half_expected = _expected(ring), {half.value: _expected(ring, half) for half in halves}
     ours = partial(Kernel, library, ring, settings.threads, settings.isa)
-    entrants: dict[str, Callable[[], Kernel | Peer]] = {
-        f"paged {settings.block_size}": partial(ours, settings.block_size)
-    }
-    entrants |= {half.value: partial(ours, half=half) for half in Half}
+    entrants: dict[str, Callable[[], Kernel | Peer]] = {}
+    if settings.block_size:
+        entrants[f"paged {settings.block_size}"] = partial(ours, settings.block_size)
+    entrants |= {half.value: partial(ours, half=half) for half in halves}
     entrants |= {peer.name: partial(_made, peer, ring, settings.threads) for peer in peers}
     absent: dict[str, str] = {}
     with Pinning(settings.threads) as pinning:
         kernel = ours()
         _check(kernel, expected)
-        others: dict[str, Contestant] = {"warm": WarmKernel(kernel)}
+        others: dict[str, Contestant] = {"warm": WarmKernel(kernel)} if settings.block_size else {}
         pinning.pin_new_threads()
         for name, make in entrants.items():
             try:

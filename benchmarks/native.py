@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.case import DTYPES, Shape
-from benchmarks.contestant import Contestant, Unsupported
-from benchmarks.paging import paged, shuffled_table
-from benchmarks.ring import Array, Ring, copies
+from ifa_fusion._native import LIBRARY_PATH
 
-LIBRARY = Path("build/cpp/benchmarks/libifa_bench.so")
+from .case import DTYPES, Shape
+from .contestant import Contestant, Unsupported
+from .paging import paged, shuffled_table
+from .ring import Array, Ring, copies
+
+LIBRARY = LIBRARY_PATH.with_name("libifa_bench.so")
 
 # As in kernels/cpu/decode_attention.h.
 _CODES = {DTYPES[name]: code for code, name in enumerate(("fp32", "fp16", "bf16", "int8"))}
@@ -37,7 +39,9 @@ class _Call(ctypes.Structure):
 def load(path: Path = LIBRARY) -> ctypes.CDLL:
     """The library; FileNotFoundError with a sentence when it was not built."""
     if not path.is_file():
-        raise FileNotFoundError(f"--library is '{path}', which is not there; `make bench` builds it.")
+        raise FileNotFoundError(
+            f"--library is '{path}', which is not there; `pip install .` in the source folder builds it."
+        )
     library = ctypes.CDLL(str(path.absolute()))
     library.ifa_bench_attend.argtypes = [ctypes.POINTER(_Call)]
     library.ifa_bench_attend.restype = ctypes.c_double

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.case import Shape
-from benchmarks.ring import Array
+from .case import Shape
+from .ring import Array
 
 
 def shuffled_table(shape: Shape, block_size: int) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks.results import Results, Row, thread_count
+from .results import Results, Row, thread_count
 
 _BAR_HEIGHT, _PANEL_WIDTH = 0.15, 3.0  # inches
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.picture import draw
-from benchmarks.results import Results
+from .picture import draw
+from .results import Results
 
 _START, _END = "<!-- the run: written by make bench -->", "<!-- end of the run -->"
 

@@ -6,13 +6,12 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.case import Shape
-from benchmarks.ring import last_level_cache
+from .case import Shape
+from .ring import last_level_cache
 
 
 class Other(NamedTuple):
@@ -94,9 +93,14 @@ class Results:
             f"Machine: {self.machine}. Kernel: {self.isa}. Medians of {self.rounds} rounds, cold caches.",
             f"Peers: {peers or 'not asked for'}.",
             *tables,
-            _reasons(self.rows),
+            self.reasons(),
         ]
         return "\n\n".join(line for line in lines if line) + "\n"
+
+    def reasons(self) -> str:
+        """Why peers did not run, as a sentence; "" when all did."""
+        found = dict.fromkeys((name, reason) for row in self.rows for name, reason in row.absent.items())
+        return "Not run: " + "; ".join(f"{name}: {reason}" for name, reason in found) + "." if found else ""
 
 
 def thread_count(threads: int) -> str:
@@ -136,8 +140,3 @@ def _table(rows: list[Row]) -> str:
 def _cell(row: Row, name: str) -> str:
     other = row.others.get(name)
     return f"{other.median_us:.1f} ({other.ratio:.2f} x)" if other else "-"
-
-
-def _reasons(rows: Iterable[Row]) -> str:
-    found = dict.fromkeys((name, reason) for row in rows for name, reason in row.absent.items())
-    return "Not run: " + "; ".join(f"{name}: {reason}" for name, reason in found) + "." if found else ""

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.case import DTYPES, Case
+from .case import DTYPES, Case
 
 Array = NDArray[np.generic]
 
 _COLD_BYTES = 256 << 20
-"""Passes between two uses of a buffer, at least; and more than twice the last-level cache."""
+"""Least that passes between two uses of a buffer."""
 
 
 class Ring:
@@ -77,11 +77,15 @@ def last_level_cache() -> int:
     return max((int(size.read_text().strip().rstrip("K")) << 10 for size in sizes), default=0)
 
 
+def cold_bytes() -> int:
+    """What passes between two uses of a buffer: more than twice the last-level cache."""
+    return max(_COLD_BYTES, 2 * last_level_cache() + (1 << 20))
+
+
 def _numbers(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return random.standard_normal(shape, np.float32)
 
 
 def _slot_count(case: Case) -> int:
     """How many slots keep a call cold."""
-    cold = max(_COLD_BYTES, 2 * last_level_cache() + (1 << 20))
-    return 1 + -(-cold // case.kv_bytes)
+    return 1 + -(-cold_bytes() // case.kv_bytes)

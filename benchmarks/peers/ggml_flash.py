@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contestant import Peer
-from benchmarks.ring import Array, Ring, copies
+from ..contestant import Peer
+from ..ring import Array, Ring, copies
 
 _TYPES = {"fp16": "GGML_TYPE_F16", "bf16": "GGML_TYPE_BF16", "fp32": "GGML_TYPE_F32", "int8": "GGML_TYPE_Q8_0"}
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from benchmarks.contestant import Peer
-from benchmarks.ring import Array, Ring
+from ..case import Shape
+from ..contestant import Peer
+from ..ring import Array, Ring
 
 if TYPE_CHECKING:
-    from mindspore import Tensor
+    from mindspore import Tensor, nn
 
 
 class MindSporeUnfused(Peer):
@@ -23,9 +24,22 @@ class MindSporeUnfused(Peer):
 
     def __init__(self, ring: Ring, threads: int) -> None:
         import mindspore as ms
-        from mindspore import nn, ops
 
         shape = ring.case.shape
+        _set_up(threads)
+        self._attention = self._cell(shape)
+        rows = ring.query.reshape(shape.batch, *self._rows(shape), shape.head_size)
+        self._query = ms.Tensor.from_numpy(np.ascontiguousarray(rows))
+        self._keys, self._values = ([ms.Tensor.from_numpy(a) for a in arrays] for arrays in (ring.keys, ring.values))
+
+    def _rows(self, shape: Shape) -> tuple[int, int]:
+        """The query's sizes between batch and channels."""
+        return shape.kv_heads, shape.group
+
+    def _cell(self, shape: Shape) -> nn.Cell:
+        """The network."""
+        from mindspore import nn, ops
+
         scale = shape.scale
 
         class Attention(nn.Cell):
@@ -33,11 +47,7 @@ class MindSporeUnfused(Peer):
                 scores = ops.matmul(query, key.swapaxes(2, 3)) * scale
                 return ops.matmul(ops.softmax(scores, axis=-1), value)
 
-        _set_up(threads)
-        self._attention = Attention()
-        rows = ring.query.reshape(shape.batch, shape.kv_heads, shape.group, shape.head_size)
-        self._query = ms.Tensor.from_numpy(np.ascontiguousarray(rows))
-        self._keys, self._values = ([ms.Tensor.from_numpy(a) for a in arrays] for arrays in (ring.keys, ring.values))
+        return Attention()
 
     def attend(self, slot: int) -> None:
         self._output = self._attention(self._query, self._keys[slot], self._values[slot]).asnumpy()

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from benchmarks.contestant import Peer
-from benchmarks.ring import Array, Ring
+from ..contestant import Peer
+from ..ring import Array, Ring
 
 if TYPE_CHECKING:
     import onnxruntime

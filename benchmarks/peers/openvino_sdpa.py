@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from benchmarks.case import Shape
-from benchmarks.contestant import Peer
-from benchmarks.ring import Array, Ring
+from ..case import Shape
+from ..contestant import Peer
+from ..ring import Array, Ring
 
 if TYPE_CHECKING:
     import openvino

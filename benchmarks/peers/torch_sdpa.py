@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import ml_dtypes
 import numpy as np
 
-from benchmarks.contestant import Peer
-from benchmarks.ring import Array, Ring
+from ..contestant import Peer
+from ..ring import Array, Ring
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.contestant import Peer, Unsupported
-from benchmarks.peers.torch_sdpa import tensor_of
-from benchmarks.ring import Array, Ring, copies
+from ..contestant import Peer, Unsupported
+from ..ring import Array, Ring, copies
+from .torch_sdpa import tensor_of
 
 _BLOCK = 128  # what vLLM takes on a CPU by default
 
