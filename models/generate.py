@@ -99,6 +99,10 @@ class TextTokenizer:
             f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
         )
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """`text` as a chat message where the tokenizer has the tokens for it, else as it is."""
+        return self.encode_chat(text) if self.has_chat else self.encode(text)
+
     def stream(self, tokens: Iterator[int]) -> Iterator[str]:
         """The text of `tokens`, piece by piece; a character is held back until its bytes are complete."""
         seen: list[int] = []
@@ -111,20 +115,17 @@ class TextTokenizer:
                 written = text
 
 
+def answer(net: Decoder, tokenizer: TextTokenizer, prompt: Sequence[int], max_tokens: int) -> Iterator[int]:
+    """The tokens that follow `prompt`, to the model's end, `max_tokens` tokens or the end of the context."""
+    for token, _ in islice(greedy(net, prompt), max_tokens):
+        if token in tokenizer.stop_tokens:
+            return
+        yield token
+
+
 def generate(net: Decoder, tokenizer: TextTokenizer, prompt: str, max_tokens: int = 128) -> Iterator[str]:
-    """The model's answer as it is written, to its end, `max_tokens` tokens or the end of the context.
-
-    `prompt` is wrapped as a chat message when the tokenizer has the tokens for it.
-    """
-    tokens = tokenizer.encode_chat(prompt) if tokenizer.has_chat else tokenizer.encode(prompt)
-
-    def answer() -> Iterator[int]:
-        for token, _ in islice(greedy(net, tokens), max_tokens):
-            if token in tokenizer.stop_tokens:
-                return
-            yield token
-
-    return tokenizer.stream(answer())
+    """The model's answer to a text as it is written, see `answer`."""
+    return tokenizer.stream(answer(net, tokenizer, tokenizer.encode_prompt(prompt), max_tokens))
 
 
 def _tokenizers() -> ModuleType:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ifa_fusion.cli import explain, fuse, info, verify
+from ifa_fusion.cli import bench, explain, fuse, generate, info, verify
 from ifa_fusion.cli.outcome import show
 from ifa_fusion.models.exit_codes import BAD_INPUT, run
 
-_COMMANDS = {"info": info, "explain": explain, "fuse": fuse, "verify": verify}
+_COMMANDS = {
+    "info": info, "explain": explain, "fuse": fuse, "verify": verify, "generate": generate, "bench": bench
+}  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

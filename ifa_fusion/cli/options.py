@@ -40,6 +40,13 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="keep the value of rows that are masked throughout")
 
 
+def count(text: str) -> int:
+    """The type of an option that is a number of things."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, but got {text!r}")
+    return int(text)
+
+
 def _dims(text: str) -> dict[str, int]:
     sizes = {}
     for part in text.split(","):
