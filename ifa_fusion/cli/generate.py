@@ -54,7 +54,8 @@ class Text:
         rate = self.tokens_per_second
         speed = f"{rate:.1f} tokens/s" if rate else "too short for a speed"
         sites = len(self.report.sites)
-        return f"{len(self.tokens)} tokens, {speed}, {len(self.report.fused)} of {sites} attention sites fused"
+        fused = f", {len(self.report.fused)} of {sites} attention sites fused" if sites else ""
+        return f"{len(self.tokens)} tokens, {speed}{fused}"
 
     def record(self, tokens: Iterator[int]) -> Iterator[int]:
         """The same tokens, each with its time."""

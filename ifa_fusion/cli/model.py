@@ -100,6 +100,8 @@ def _onnx(path: Path, dims: Mapping[str, int], argument: str) -> Model:
 
     import ifa_fusion.onnx
 
+    if not path.is_file():
+        raise FileNotFoundError(f"{argument} must be an ONNX file, but there is no {path}.")
     try:
         network = ifa_fusion.onnx.load(path, dims)
     except ValueError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -42,7 +44,8 @@ def attention():
 
 
 def talkative():
-    print("made")
+    print("made in Python")
+    os.write(1, b"made in C\n")
     return attention()
 
 

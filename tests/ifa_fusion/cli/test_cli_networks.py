@@ -41,7 +41,8 @@ class TestExplain:
         assert run.code == 0
         assert (run.document["fused"], run.document["refused"]) == (1, 0)
         assert run.document["sites"][0]["reason"] == "fused"
-        assert "made" in run.err
+        assert "made in Python" in run.err
+        assert "made in C" in run.err
 
     def test_page(self, command, tmp_path):
         run = command("explain", "cli_networks:attention", "--html", tmp_path / "page.html")
@@ -167,7 +168,7 @@ def assert_sentence(run, *parts: str) -> None:
         (["cli_networks:nothing"], ("must return an nn.Cell or a function", "NoneType")),
         (["cli_networks:broken"], ("MODEL is 'cli_networks:broken', which can't be compiled", "--debug")),
         (["missing.mindir"], ("MODEL", "there is no missing.mindir")),
-        (["missing.onnx"], ("missing.onnx",)),
+        (["missing.onnx"], ("MODEL", "there is no missing.onnx")),
         (["text.mindir"], ("MODEL must be a MindIR", "text.mindir")),
         (["text.onnx"], ("MODEL is 'text.onnx'", "is not an ONNX file")),
         (["cli_networks:attention", "--dims", "batch=1"], ("--dims", "MODEL 'cli_networks:attention' is a function")),
