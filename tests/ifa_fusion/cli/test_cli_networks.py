@@ -189,6 +189,14 @@ def test_unknown_size_of_a_mindir(command, mindir):
     assert_sentence(command("explain", mindir, "--dims", "batch=1"), "--dims names 'batch'", "key.2, value.2")
 
 
+@pytest.mark.parametrize("arguments", [["explain"], ["fuse", "fused.mindir"]], ids=["explain", "fuse"])
+def test_strict(command, arguments):
+    name, *rest = arguments
+    found = [command(name, "cli_networks:hidden", *rest, *option, "--json") for option in ((), ("--strict",))]
+    loose, strict = (run.document["sites"][0]["features"] for run in found)
+    assert set(loose) - set(strict) == {"mask: additive -> bool"}
+
+
 @pytest.mark.parametrize("tolerance", ["-1", "nan", "much"])
 def test_bad_tolerance(command, tolerance):
     assert_sentence(command("verify", "x.mindir", f"--tolerance={tolerance}"), "argument --tolerance", tolerance)
