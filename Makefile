@@ -22,7 +22,7 @@ FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup builds demo test test-cpp test-python test-install test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
+.PHONY: setup builds demo demo-onnx test test-cpp test-python test-install test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -53,6 +53,11 @@ $(VENV)/.smollm2: $(VENV)/.tools
 
 demo: $(VENV)/.built $(VENV)/.smollm2
 	python -m models.demo
+
+# Half a minute of processor time, hence none of the tests: SmolLM2 as ONNX, imported again, writes the same 32 tokens.
+demo-onnx: $(VENV)/.built $(VENV)/.smollm2
+	python -c 'from pathlib import Path; from models.demo import convert_smollm2; convert_smollm2(Path("build/demo"))'
+	python -m models.onnx.validate --model llama --checkpoint "$$(echo build/demo/SmolLM2-135M*)"
 
 $(CPP_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON

@@ -13,6 +13,8 @@ import models.onnx
 from models.build import build_model
 from models.config import PRESETS
 from models.export import export_step, main
+from models.onnx import validate
+from models.onnx.llama import LlamaWriter
 
 PRESETS_OF_FAMILIES = ["tiny-llama", "tiny-mistral", "tiny-qwen2", "tiny-qwen3", "tiny-gemma"]
 
@@ -90,6 +92,16 @@ def test_imported_again_it_is_fused_and_gives_the_same(preset, file_of, tokens, 
     assert_same(np.array(outputs), logits_of(preset, "growing"))
     report = ifa_fusion.report(reset=True)
     assert (len(report.fused), len(report.refused)) == (PRESETS[preset].num_layers, 0)
+
+
+def test_validation_tells_whether_the_import_writes_the_same_tokens(monkeypatch, capsys):
+    arguments = ["--model", "llama", "--config", "tiny-llama", "--tokens"]
+    assert validate.main([*arguments, "16"]) == 0
+    assert "sites fused: 2 of 2\nsame tokens, greedy: 16 of 16\nok\n" in capsys.readouterr().out
+    assert validate.main([*arguments, "122"]) == 2
+    assert "--tokens is 122; it must be between 1 and 121" in capsys.readouterr().err
+    monkeypatch.setattr(LlamaWriter, "activation", lambda writer, x: x)
+    assert validate.main([*arguments, "4"]) == 1
 
 
 def test_weights_of_more_than_a_gigabyte_lie_beside_the_file(tmp_path, monkeypatch, tokens, weights_of, logits_of):
