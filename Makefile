@@ -54,7 +54,7 @@ $(VENV)/.smollm2: $(VENV)/.tools
 demo: $(VENV)/.built $(VENV)/.smollm2
 	python -m models.demo
 
-# Half a minute of processor time, hence none of the tests: SmolLM2 as ONNX, imported again, writes the same 32 tokens.
+# More than a minute of processor time, hence no test: SmolLM2 as ONNX, imported again, writes the same 32 tokens.
 demo-onnx: $(VENV)/.built $(VENV)/.smollm2
 	python -c 'from pathlib import Path; from models.demo import convert_smollm2; convert_smollm2(Path("build/demo"))'
 	python -m models.onnx.validate --model llama --checkpoint "$$(echo build/demo/SmolLM2-135M*)"
