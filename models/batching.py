@@ -72,26 +72,24 @@ class ContinuousBatch:
         self.waiting.append(request)
         return request
 
-    def step(self) -> list[Request]:
-        """Let requests join, read one token of each that runs, and return those that have ended with it."""
+    def step(self) -> list[Request | None]:
+        """Let requests join, and read one token of each row's; returns the rows as they ran, with who has left."""
         self._admit()
+        ran = list(self.rows)
         chosen = self._choose()
-        ended = []
-        for row, request in enumerate(self.rows):
+        for row, request in enumerate(ran):
             if request is None:
                 continue
             request.advance(int(chosen[row]))
             if len(request.tokens) == request.max_tokens or not self._stops.isdisjoint(request.tokens[-1:]):
                 self._release(row, request)
-                ended.append(request)
-        return ended
+        return ran
 
-    def run(self) -> int:
-        """Step until nothing waits or runs; returns the number of steps."""
-        steps = 0
+    def run(self) -> list[list[Request | None]]:
+        """Step until nothing waits or runs; returns the rows of every step."""
+        steps = []
         while self.waiting or any(self.rows):
-            self.step()
-            steps += 1
+            steps.append(self.step())
         return steps
 
     def _admit(self) -> None:
