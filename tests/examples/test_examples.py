@@ -8,11 +8,15 @@ from pathlib import Path
 import mindspore as ms
 import pytest
 
+import ifa_fusion
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(autouse=True)
-def mode_as_before():
+def as_in_a_new_process():
+    """No sites of other tests in the report; the mode is set back for those that follow."""
+    ifa_fusion.report(reset=True)
     before = ms.get_context("mode")
     yield
     ms.set_context(mode=before)
