@@ -18,8 +18,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from ..build import empty_past, set_step_inputs
-from ..commandline import add_model_options, model_from_options, run
+from ..commandline import add_model_options, model_from_options
 from ..decoder import Decoder
+from ..exit_codes import run
 from ..export import export_step
 from ..fusion import is_complete, take_report
 from ..generate import TextTokenizer, greedy
