@@ -17,8 +17,11 @@ using cpu::OperatorCall;
 // Offsets into the workspace: copies from and to global memory are fastest there (CANN's guide).
 constexpr uint64_t kRegionAlignment = 512;
 
+// Positions in which rows are dealt, where a tile is not smaller: few, so that cores end together.
+constexpr uint32_t kGrainRows = 64;
+
 // A core that works on less than this costs more to start than it saves.
-constexpr uint64_t kMinTilesPerCore = 2;
+constexpr uint64_t kMinGrainsPerCore = 4;
 
 uint64_t RoundUp(uint64_t number, uint64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 
@@ -54,7 +57,7 @@ uint32_t ParameterKind(const cpu::Operand &parameter, bool per_tensor) {
   return per_tensor ? kParameterPerTensor : kParameterPerChannel;
 }
 
-/// Everything but the tiles, the cores and the workspace.
+/// Everything but the tiles, the grains, the cores and the workspace.
 DecodeTiling Describe(const OperatorCall &call, const DecodeAttentionArgs &args) {
   DecodeTiling tiling = {};
   tiling.batch = Narrow(args.batch);
@@ -79,70 +82,70 @@ DecodeTiling Describe(const OperatorCall &call, const DecodeAttentionArgs &args)
   return tiling;
 }
 
-/// The tiles of all rows in order, each with a weight, in which places are found by the weight before them.
-class TileSequence {
+/// The grains of all rows in order, each with a weight, in which places are found by the weight before them.
+class GrainSequence {
  public:
-  TileSequence(const DecodeTiling &tiling, const std::vector<int64_t> &lengths)
-      : kv_heads_(tiling.kvHeads), tile_rows_(tiling.tileRows) {
+  GrainSequence(const DecodeTiling &tiling, const std::vector<int64_t> &lengths)
+      : kv_heads_(tiling.kvHeads), grain_rows_(tiling.grainRows) {
     for (uint32_t b = 0; b < tiling.batch; ++b) {
       const int64_t length = lengths.empty() ? tiling.length : lengths[b];
       lengths_.push_back(static_cast<uint64_t>(length));
-      tile_count_ += kv_heads_ * TilesOf(b);
+      grain_count_ += kv_heads_ * GrainsOf(b);
       weight_ += kv_heads_ * WeightOf(b);
     }
   }
 
-  uint64_t tile_count() const { return tile_count_; }
+  uint64_t grain_count() const { return grain_count_; }
   uint64_t weight() const { return weight_; }
 
-  /// Finds the tile in which the place lies that has `weight` before it: less than weight(), and not less
+  /// Finds the grain in which the place lies that has `weight` before it: less than weight(), and not less
   /// than in the call before.
-  void Find(uint64_t weight, uint32_t *row, uint32_t *tile) {
+  void Find(uint64_t weight, uint32_t *row, uint32_t *grain) {
     while (before_ + kv_heads_ * WeightOf(batch_) <= weight) {
       before_ += kv_heads_ * WeightOf(batch_++);
     }
     const uint64_t within = weight - before_;
     *row = static_cast<uint32_t>(batch_ * kv_heads_ + within / WeightOf(batch_));
-    *tile = static_cast<uint32_t>(within % WeightOf(batch_) / (tile_rows_ + TileOverhead()));
+    *grain = static_cast<uint32_t>(within % WeightOf(batch_) / (grain_rows_ + GrainOverhead()));
   }
 
  private:
-  // Of each tile, in positions: what starting its copies and its instructions takes, whatever it holds.
-  uint64_t TileOverhead() const { return tile_rows_ / 8; }
-  uint64_t TilesOf(size_t batch) const { return (lengths_[batch] + tile_rows_ - 1) / tile_rows_; }
-  uint64_t WeightOf(size_t batch) const { return lengths_[batch] + TilesOf(batch) * TileOverhead(); }
+  // Of each grain, in positions: what starting its copies and its instructions takes, whatever it holds.
+  uint64_t GrainOverhead() const { return grain_rows_ / 8; }
+  uint64_t GrainsOf(size_t batch) const { return (lengths_[batch] + grain_rows_ - 1) / grain_rows_; }
+  uint64_t WeightOf(size_t batch) const { return lengths_[batch] + GrainsOf(batch) * GrainOverhead(); }
 
   uint64_t kv_heads_;
-  uint64_t tile_rows_;
+  uint64_t grain_rows_;
   std::vector<uint64_t> lengths_;
-  uint64_t tile_count_ = 0;
+  uint64_t grain_count_ = 0;
   uint64_t weight_ = 0;
   size_t batch_ = 0;     // where Find() is
   uint64_t before_ = 0;  // weight of the batches before it
 };
 
 /// Fills the table of starts.
-void DealTiles(const std::vector<int64_t> &lengths, uint32_t available, DecodeTiling *tiling) {
-  TileSequence tiles(*tiling, lengths);
-  const uint64_t most = std::max<uint64_t>(1, tiles.tile_count() / kMinTilesPerCore);
+void DealGrains(const std::vector<int64_t> &lengths, uint32_t available, DecodeTiling *tiling) {
+  GrainSequence grains(*tiling, lengths);
+  const uint64_t most = std::max<uint64_t>(1, grains.grain_count() / kMinGrainsPerCore);
   const uint64_t wanted = std::min<uint64_t>({available, kMaxCores, most});
   uint32_t cores = 1;  // the first one starts at (0, 0)
   for (uint64_t i = 1; i < wanted; ++i) {
     uint32_t row = 0;
-    uint32_t tile = 0;
-    tiles.Find(tiles.weight() * i / wanted, &row, &tile);
-    // Of two cores that would start at one place, which one heavy tile among light ones makes, one has no
+    uint32_t grain = 0;
+    grains.Find(grains.weight() * i / wanted, &row, &grain);
+    // Of two cores that would start at one place, which one heavy grain among light ones makes, one has no
     // work.
-    const bool is_new = row != tiling->startRow[cores - 1] || tile != tiling->startTile[cores - 1];
+    const bool is_new = row != tiling->startRow[cores - 1] || grain != tiling->startGrain[cores - 1];
     if (!is_new) continue;
     tiling->startRow[cores] = row;
-    tiling->startTile[cores] = tile;
-    tiling->hasSplitRows |= tile > 0;
+    tiling->startGrain[cores] = grain;
+    tiling->hasSplitRows |= grain > 0;
     ++cores;
   }
   tiling->cores = cores;
   std::fill(tiling->startRow + cores, tiling->startRow + kMaxCores + 1, tiling->batch * tiling->kvHeads);
-  std::fill(tiling->startTile + cores, tiling->startTile + kMaxCores + 1, 0);
+  std::fill(tiling->startGrain + cores, tiling->startGrain + kMaxCores + 1, 0);
 }
 
 /// Lays out the workspace.
@@ -178,7 +181,8 @@ DecodeTiling MakeTiling(const OperatorCall &call, const std::vector<int64_t> &le
   tiling.path = vector_path ? kPathVector : kPathCube;
   tiling.tileRows =
       vector_path ? VectorTileRows(tiling.headSize) : CubeTileRows(tiling.group, tiling.headSize, int8_cache);
-  DealTiles(lengths, vector_path ? cores.vector : cores.cube, &tiling);
+  tiling.grainRows = std::min(tiling.tileRows, kGrainRows);
+  DealGrains(lengths, vector_path ? cores.vector : cores.cube, &tiling);
   PlaceRegions(int8_cache, &tiling);
   return tiling;
 }

@@ -1,5 +1,5 @@
 // Decides how the AscendC operator computes a call: which of its two paths, in tiles of how many positions,
-// and which core works on which tiles. Plain C++ that knows nothing of CANN.
+// and which core works on which part of the rows. Plain C++ that knows nothing of CANN.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,7 @@ class CacheUnits {
     query_.SetGlobalBuffer(reinterpret_cast<__gm__ Query *>(arguments.query));
     scales_.Init(tiling, arguments.antiquant_scale);
     offsets_.Init(tiling, arguments.antiquant_offset);
-    pipe->InitBuffer(small_, kSmallArrivals, 2 * kChunk * sizeof(Query));
+    pipe->InitBuffer(small_, 1, 2 * kChunk * sizeof(Query));
     pipe->InitBuffer(scaled_memory_, kChunk * sizeof(float));
     pipe->InitBuffer(magnitude_memory_, kChunk * sizeof(float));
     pipe->InitBuffer(parameter_memory_, 2 * width_ * sizeof(float));
@@ -37,7 +37,7 @@ class CacheUnits {
 
   /// What Init() takes of the unified buffer.
   static constexpr uint32_t Bytes(uint32_t head_size) {
-    return kSmallArrivals * 2 * kChunk * sizeof(Query) +
+    return 2 * kChunk * sizeof(Query) +
            (2 * kChunk + 2 * RoundUp(head_size, kChannelPad) + kReducedFloats + kChunkRows * kBlockFloats) *
                sizeof(float);
   }
@@ -59,18 +59,22 @@ class CacheUnits {
     }
   }
 
-  /// outputs = (outputs + sum * offset) * scale, which divided by the sum is the operator's output.
-  /// @param outputs [rows][headSize rounded up to 16], of weights that are not divided by their sum
-  /// @param sums [rows][8]
-  __aicore__ inline void ConvertOutputs(uint32_t kv_head, const AscendC::LocalTensor<float> &outputs,
-                                        const AscendC::LocalTensor<float> &sums, uint32_t rows) {
-    const auto scale = parameter_memory_.Get<float>()[0];
-    const auto offset = scale[width_];
+  /// Begins to copy what the next ConvertOutputs() needs.
+  __aicore__ inline void LoadOutputUnits(uint32_t kv_head) {
     auto arrived = small_.template AllocTensor<Query>();
     scales_.Load(arrived, kOfValues, kv_head);
     if (tiling_->hasAntiquantOffset != 0) offsets_.Load(arrived[width_], kOfValues, kv_head);
     small_.EnQue(arrived);
-    arrived = small_.template DeQue<Query>();
+  }
+
+  /// outputs = (outputs + sum * offset) * scale, which divided by the sum is the operator's output.
+  /// @param outputs [rows][headSize rounded up to 16], of weights that are not divided by their sum
+  /// @param sums [rows][8]
+  __aicore__ inline void ConvertOutputs(const AscendC::LocalTensor<float> &outputs,
+                                        const AscendC::LocalTensor<float> &sums, uint32_t rows) {
+    const auto scale = parameter_memory_.Get<float>()[0];
+    const auto offset = scale[width_];
+    auto arrived = small_.template DeQue<Query>();
     scales_.Convert(scale, arrived, kOfValues);
     if (tiling_->hasAntiquantOffset != 0) {
       offsets_.Convert(offset, arrived[width_], kOfValues);
@@ -82,8 +86,6 @@ class CacheUnits {
 
  private:
   static constexpr uint32_t kChunk = kMaxHeadSize;  // elements of queries at once
-  // What is needed when a row closes and what is needed when one opens may follow each other at once.
-  static constexpr uint32_t kSmallArrivals = 2;
   static constexpr uint32_t kChunkRows = kChunk / kChannelPad;
   // What the reduction of a chunk's rows needs: most for one row of the largest size, in whole blocks.
   static constexpr uint32_t kReducedFloats = kMaxHeadSize / kLanes * kBlockFloats;

@@ -14,9 +14,9 @@ constexpr uint32_t kFractalElements = kFractal * kFractal;
 
 /// Tiles that the cube core's scores run ahead of its outputs: while it loads that many tiles of keys and of
 /// values, the scores go to the vector cores and return as weights.
-constexpr uint32_t kScoreLead = 3;
-/// Tiles after its weights at which the vector cores take a tile's outputs; later than they are computed, so
-/// that in the end nobody waits for outputs who has weights to make.
+constexpr uint32_t kScoreLead = 4;
+/// Tiles after its weights at which the vector cores take a tile's outputs; not before they are computed, so
+/// that nobody waits for outputs who has weights to make.
 constexpr uint32_t kOutputLag = 4;
 /// Tiles before its weights at which the vector cores widen an int8 cache's keys. Values are widened
 /// kScoreLead tiles after the keys, which is when the cube core wants them.
@@ -24,17 +24,19 @@ constexpr uint32_t kWidenLead = 4;
 
 /// Slots of the rings in global memory. A slot is written anew only after the writer has waited for a result
 /// that came from its old content, which these numbers bring about without further flags: before the weights
-/// of tile i a vector core has waited for the scores up to i - 1 and the outputs up to i - 1 - kOutputLag,
-/// and before the outputs of tile j a cube core has waited for the weights up to j, whose flags follow the
-/// outputs up to j - 1 - kOutputLag.
-constexpr uint32_t kRingSlots = kOutputLag + 1;
-constexpr uint32_t kWidenedSlots = kWidenLead - kScoreLead + kOutputLag + 1;
+/// of tile i a vector core has waited for the scores up to i - 1 and, as it may take two tiles' at a time,
+/// for the outputs up to i - 2 - kOutputLag, and before the outputs of tile j a cube core has waited for the
+/// weights up to j, whose flags follow the outputs up to j - 2 - kOutputLag.
+constexpr uint32_t kRingSlots = kOutputLag + 2;
+constexpr uint32_t kWidenedSlots = kWidenLead - kScoreLead + kRingSlots;
 static_assert(kOutputLag >= kScoreLead && kWidenLead >= kScoreLead && kWidenedSlots > kWidenLead &&
-              kRingSlots > kWidenLead);
+              kRingSlots > kWidenLead && kRingSlots % 2 == 0);
 
-/// Bytes of one tile of 16-bit keys or values in L1: large enough for long copies, small enough for
-/// several in flight.
+/// Bytes of one tile of keys or values in global memory: large enough for long copies, small enough for
+/// several in flight in L1, where an int8 cache's take twice as many.
 constexpr uint32_t kCubeTileBytes = 64 * 1024;
+/// As many as one instruction steps over from one row of scores to the next (row_operations.h).
+constexpr uint32_t kCubeMaxTileRows = 512;
 
 /// Elements of a chunk, which is what a vector core works on at once: some heads' scores of a tile, or some
 /// heads' outputs, in fp32. An int8 cache leaves less of the unified buffer to them.
@@ -52,24 +54,27 @@ struct StagingPlan {
 
 constexpr IFA_SHARED StagingPlan PlanStaging(uint32_t group, uint32_t head_size, bool int8_cache) {
   const uint32_t chunk_bytes = ChunkElements(int8_cache) * sizeof(float);
-  // The outputs of many or wide heads leave less room.
-  const bool is_crowded = CeilDiv(group, 2) * RoundUp(head_size, kFractal) > 2048;
+  // What many or wide heads need besides leaves less room. Five arrivals hold what is widened, or is on its
+  // way to be, and a tile's scores and outputs.
+  const uint32_t width = RoundUp(head_size, kFractal);
+  const bool is_crowded = width > 256 || CeilDiv(group, 2) * width > 1024;
   if (!int8_cache) return {is_crowded ? 2U : 3U, chunk_bytes, 2, chunk_bytes / 2};
-  return {is_crowded ? 3U : 4U, is_crowded ? chunk_bytes : 2 * chunk_bytes, is_crowded ? 2U : 3U,
-          2 * chunk_bytes};
+  return {is_crowded ? 3U : 5U, is_crowded ? chunk_bytes : 2 * chunk_bytes, is_crowded ? 4U : 5U,
+          chunk_bytes};
 }
 
 /// A chunk's heads begin at a multiple of this (online_softmax.h).
 constexpr uint32_t kChunkHeads = 8;
 
-/// Positions of a tile, a multiple of 16: kChunkHeads of them must fit a chunk, and half of L0C the scores of
-/// all heads.
+/// Positions of a tile, a multiple of 16: the scores of a vector core's heads, or of kChunkHeads of them,
+/// must fit a chunk, and half of L0C those of all heads.
 constexpr IFA_SHARED uint32_t CubeTileRows(uint32_t group, uint32_t head_size, bool int8_cache) {
-  const uint32_t fitting =
-      kCubeTileBytes / sizeof(uint16_t) / RoundUp(head_size, kFractal) / kFractal * kFractal;
-  const uint32_t of_chunk = ChunkElements(int8_cache) / kChunkHeads;
+  const uint32_t elements = kCubeTileBytes / (int8_cache ? 1 : sizeof(uint16_t));
+  const uint32_t fitting = elements / RoundUp(head_size, kFractal) / kFractal * kFractal;
+  const uint32_t chunk_heads = Min(kChunkHeads, CeilDiv(group, 2));
+  const uint32_t of_chunk = ChunkElements(int8_cache) / chunk_heads / kFractal * kFractal;
   const uint32_t of_sums = kL0cBytes / 2 / sizeof(float) / RoundUp(group, kFractal) / kFractal * kFractal;
-  return Min(fitting, Min(of_chunk, of_sums));
+  return Min(Min(kCubeMaxTileRows, fitting), Min(of_chunk, of_sums));
 }
 
 /// A slot of L1 holds both operands of one product: a tile, and before it the rows of the query heads, which
@@ -87,7 +92,8 @@ constexpr IFA_SHARED OperandSlots PlanOperandSlots(uint32_t group, uint32_t head
   const uint32_t left_bytes = heads * (width > tile_rows ? width : tile_rows) * sizeof(uint16_t);
   const uint32_t bytes = left_bytes + tile_rows * width * sizeof(uint16_t);
   const uint32_t fitting = kL1Bytes / bytes;
-  const uint32_t useful = 2 * kScoreLead + 1;
+  // Each takes one of the eight events between two pipes.
+  const uint32_t useful = Min(2 * kScoreLead + 1, 7);
   return {heads, left_bytes, bytes, Min(fitting, useful)};
 }
 

@@ -67,9 +67,10 @@ class CubeVectorCore {
       }
       if constexpr (int8_cache) SendValues(tile + kWidenLead - kScoreLead, tiles);
       if (tile < tiles) WeighTile(tile, steps_[tile % kSteps]);
-      if (tile >= kOutputLag && tile - kOutputLag < tiles) {
-        AddOutputs(tile - kOutputLag, steps_[(tile - kOutputLag) % kSteps]);
-      }
+      if (tile < kOutputLag || tile - kOutputLag >= tiles) continue;
+      const uint32_t last = tile - kOutputLag;
+      const TileStep &step = steps_[last % kSteps];
+      if (last % 2 == 1 || step.closes) AddOutputs(last, step);
     }
     if (tiling_->hasSplitRows == 0) return;
     AscendC::SyncAll();
@@ -89,7 +90,7 @@ class CubeVectorCore {
   static constexpr uint32_t kWeightedAt = (int8_cache ? 4 : 3) * kStateSlots * kStateFloats;
   static constexpr uint32_t kOutputElements = kMaxHeadSize;  // of a copy
   static constexpr uint32_t kLead = int8_cache ? kWidenLead : 0;
-  static constexpr uint32_t kSteps = kLead + kOutputLag + 1;
+  static constexpr uint32_t kSteps = kLead + kOutputLag + 2;
 
   static constexpr __aicore__ uint32_t MemoryFloats(uint32_t heads, uint32_t head_size) {
     const uint32_t floats = kWeightedAt + heads * PaddedHeadSize(head_size);
@@ -106,6 +107,8 @@ class CubeVectorCore {
   }
 
   __aicore__ inline void SendKeys(uint32_t tile, const TileStep &step) {
+    // Before the queries, so that the memory has work while they are converted.
+    widener_.Widen(key_, step, exchange_.Keys(tile));
     if (step.opens) {
       ++rows_sent_;
       const uint32_t head = step.head * tiling_->group + first_head_;
@@ -113,7 +116,6 @@ class CubeVectorCore {
                             exchange_.Queries(rows_sent_)[first_head_ * width_],
                             State(StateRing::kScales, rows_sent_ % kRingSlots));
     }
-    widener_.Widen(key_, step, exchange_.Keys(tile));
     AscendC::CrossCoreSetFlag<kCubeAndVectors, PIPE_MTE3>(kKeysReady);
   }
 
@@ -129,7 +131,9 @@ class CubeVectorCore {
   __aicore__ inline void WeighTile(uint32_t tile, const TileStep &step) {
     const uint32_t slot = tile % kRingSlots;
     const uint32_t head = step.head * tiling_->group + first_head_;
-    const uint32_t most = kChunk / tiling_->tileRows / kChunkHeads * kChunkHeads;
+    const uint32_t fitting = kChunk / tiling_->tileRows;
+    // Fewer than kChunkHeads fit only where they are all.
+    const uint32_t most = fitting < kChunkHeads ? fitting : fitting / kChunkHeads * kChunkHeads;
     if (step.opens) {
       ++rows_weighed_;
       softmax_.Reset();
@@ -186,34 +190,54 @@ class CubeVectorCore {
             static_cast<uint16_t>(from_gap / kBlock), static_cast<uint16_t>(to_gap / kBlock)};
   }
 
-  /// outputs so far = outputs so far * rescale + those of the tile
-  __aicore__ inline void AddOutputs(uint32_t tile, const TileStep &step) {
-    const uint32_t slot = tile % kRingSlots;
-    const uint32_t most = kChunk / width_;
+  /// Takes the outputs of the tiles up to and with `last`: two of a row that lie side by side in their ring
+  /// in one copy, where there are two. Outputs so far = outputs so far * rescale + those of the tile.
+  __aicore__ inline void AddOutputs(uint32_t last, const TileStep &step) {
+    const uint32_t tile = last % 2 == 1 && !steps_[(last - 1) % kSteps].closes ? last - 1 : last;
     const auto weighted = memory_.Get<float>()[kWeightedAt];
-    AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kOutputsReady);
+    if constexpr (int8_cache) {
+      if (step.closes && heads_ > 0) units_.LoadOutputUnits(step.head);
+    }
+    for (uint32_t i = tile; i <= last; ++i) AscendC::CrossCoreWaitFlag<kCubeAndVectors>(kOutputsReady);
+    const uint32_t most = staging_.plan.arrival_bytes / sizeof(float) / 2 / width_;
     for (uint32_t first = 0; first < heads_; first += most) {
       const uint32_t rows = Min(most, heads_ - first);
-      const uint32_t elements = rows * width_;
-      auto outputs = staging_.arrivals.template AllocTensor<float>();
-      AscendC::DataCopy(outputs, exchange_.Outputs(tile)[(first_head_ + first) * width_], elements);
-      staging_.arrivals.EnQue(outputs);
-      outputs = staging_.arrivals.template DeQue<float>();
-      const auto sum = weighted[first * width_];
-      if (step.opens) {
-        AscendC::Adds(sum, outputs, 0.0F, static_cast<int32_t>(elements));
-      } else {
-        CombineRows<RowOperation::kMultiply>(sum, sum, State(StateRing::kRescale, slot)[first * kBlockFloats],
-                                             rows, width_);
-        AscendC::Add(sum, sum, outputs, static_cast<int32_t>(elements));
+      auto outputs = LoadOutputs(tile, last + 1 - tile, first, rows);
+      for (uint32_t i = tile; i <= last; ++i) {
+        AddTile(i, weighted[first * width_], outputs[(i - tile) * rows * width_], first, rows);
       }
       staging_.arrivals.FreeTensor(outputs);
-      OrderVector();
     }
     if (!step.closes || heads_ == 0) return;
-    if constexpr (int8_cache)
-      units_.ConvertOutputs(step.head, weighted, State(StateRing::kSums, slot), heads_);
+    const uint32_t slot = last % kRingSlots;
+    if constexpr (int8_cache) units_.ConvertOutputs(weighted, State(StateRing::kSums, slot), heads_);
     Finish(step, slot, weighted, 0, heads_);
+  }
+
+  /// [tiles][rows][width], of heads from `first` on.
+  __aicore__ inline AscendC::LocalTensor<float> LoadOutputs(uint32_t tile, uint32_t tiles, uint32_t first,
+                                                            uint32_t rows) {
+    auto outputs = staging_.arrivals.template AllocTensor<float>();
+    const uint32_t blocks = width_ / kBlockFloats;
+    AscendC::DataCopy(
+        outputs, exchange_.Outputs(tile)[(first_head_ + first) * width_],
+        AscendC::DataCopyParams(static_cast<uint16_t>(tiles), static_cast<uint16_t>(rows * blocks),
+                                static_cast<uint16_t>((tiling_->group - rows) * blocks), 0));
+    staging_.arrivals.EnQue(outputs);
+    return staging_.arrivals.template DeQue<float>();
+  }
+
+  __aicore__ inline void AddTile(uint32_t tile, const AscendC::LocalTensor<float> &sum,
+                                 const AscendC::LocalTensor<float> &outputs, uint32_t first, uint32_t rows) {
+    const auto elements = static_cast<int32_t>(rows * width_);
+    if (steps_[tile % kSteps].opens) {
+      AscendC::Adds(sum, outputs, 0.0F, elements);
+    } else {
+      const auto rescale = State(StateRing::kRescale, tile % kRingSlots)[first * kBlockFloats];
+      CombineRows<RowOperation::kMultiply>(sum, sum, rescale, rows, width_);
+      AscendC::Add(sum, sum, outputs, elements);
+    }
+    OrderVector();
   }
 
   /// A row without positions is 0, a share without positions has no maximum and no sum.

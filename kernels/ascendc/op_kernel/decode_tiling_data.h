@@ -33,13 +33,13 @@ constexpr uint64_t kKeyCubeBfloat16Int8Cache = 5;
 /// Floats of a partial result's maximum, and of its sum, for one query head: a block of 32 bytes each.
 constexpr uint32_t kStatisticsFloats = 8;
 
-/// A row is a (batch, KV head), number b * kvHeads + h; it has ceil(L_b / tileRows) tiles of tileRows
-/// positions, L_b being its length where the host knows it and S where it does not. Core c works on the tiles
-/// from (startRow[c], startTile[c]) up to but not including (startRow[c + 1], startTile[c + 1]), in the order
-/// of (row, tile), and at least on one row or tile; the last entry is (rows, 0). A row without tiles belongs
-/// to the core in whose range (row, 0) lies. A row that a range begins or ends within is a split one: each
-/// core writes its share to a slot of the partials, 2 * c for the first row of its range and 2 * c + 1 for
-/// the last if that is another.
+/// A row is a (batch, KV head), number b * kvHeads + h; it has ceil(L_b / grainRows) grains of grainRows
+/// positions, L_b being its length where the host knows it and S where it does not. Core c works on the
+/// grains from (startRow[c], startGrain[c]) up to but not including (startRow[c + 1], startGrain[c + 1]), in
+/// the order of (row, grain), and at least on one row or grain; the last entry is (rows, 0). A row without
+/// grains belongs to the core in whose range (row, 0) lies. A row that a range begins or ends within is a
+/// split one: each core writes its share to a slot of the partials, 2 * c for the first row of its range and
+/// 2 * c + 1 for the last if that is another.
 ///
 /// Sizes are of elements unless they are called bytes. Offsets into the workspace are of bytes and multiples
 /// of 512.
@@ -68,11 +68,12 @@ struct DecodeTiling {
   float scale;                  ///< of the scores
 
   uint32_t path;          ///< kPath...
-  uint32_t tileRows;      ///< positions of a tile
+  uint32_t tileRows;      ///< most positions of a tile, which is what a core works on at once
+  uint32_t grainRows;     ///< positions of a grain, in which rows are dealt to cores
   uint32_t cores;         ///< that have work, 1 to kMaxCores; the blocks of the launch
   uint32_t hasSplitRows;  ///< 0: no partial is written
   uint32_t startRow[kMaxCores + 1];
-  uint32_t startTile[kMaxCores + 1];
+  uint32_t startGrain[kMaxCores + 1];
 
   uint64_t partialOffset;  ///< fp32 [2 * cores][group][headSize rounded up to 16]: unnormalised outputs
   uint64_t

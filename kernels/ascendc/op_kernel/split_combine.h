@@ -67,10 +67,10 @@ class SplitCombine {
   static constexpr uint32_t kSharesFloats = kScratchFloats - kSharesAt;
   static_assert(kSharesFloats / kMaxCores >= kLanes, "a piece of every core's share fits");
 
-  // The shares of a row: those of the cores first .. last, in slots that lie 2 apart behind the first one's.
+  // The shares of a row, in slots that lie 2 apart; the second one's may be next to the first one's.
   struct Shares {
     uint32_t first_slot;
-    uint32_t second_slot;
+    uint32_t alone;  // 1 where it is, so that the first share is copied alone; else 0
     uint32_t count;
     uint32_t head;  // of the group
   };
@@ -80,7 +80,7 @@ class SplitCombine {
   }
 
   __aicore__ inline bool EndsSplitRow(uint32_t core) const {
-    return tiling_->startTile[core] > 0 && tiling_->startRow[core + 1] != tiling_->startRow[core];
+    return tiling_->startGrain[core] > 0 && tiling_->startRow[core + 1] != tiling_->startRow[core];
   }
 
   template <typename Output>
@@ -88,35 +88,35 @@ class SplitCombine {
                                      Output *output) {
     const uint32_t row = tiling_->startRow[last];
     uint32_t first = last;
-    while (tiling_->startRow[first] == row && tiling_->startTile[first] > 0) --first;
+    while (tiling_->startRow[first] == row && tiling_->startGrain[first] > 0) --first;
     const uint32_t begins_behind_another = tiling_->startRow[first] == row ? 0 : 1;
-    const Shares shares = {2 * first + begins_behind_another, 2 * (first + 1), last - first + 1, head};
+    const Shares shares = {2 * first + begins_behind_another, begins_behind_another, last - first + 1, head};
 
-    Order<AscendC::HardEvent::V_MTE2>();
-    LoadStatistics(shares, scratch[kStatisticsAt]);
-    Order<AscendC::HardEvent::MTE2_V>();
-    WeighShares(shares, scratch);
-    const uint32_t width = Min(pitch_, kSharesFloats / shares.count / kLanes * kLanes);
-    for (uint32_t column = 0; column < pitch_; column += width) {
-      AddShares(shares, column, Min(width, pitch_ - column), scratch);
+    const uint32_t most = kSharesFloats / shares.count / kLanes * kLanes;
+    for (uint32_t column = 0; column < pitch_; column += most) {
+      const uint32_t width = Min(most, pitch_ - column);
+      // Together, as the latency of a copy is many times what either takes.
+      Order<AscendC::HardEvent::V_MTE2>();
+      Load(scratch[kStatisticsAt], statistics_, shares, kStatistics, 0, kStatistics);
+      Load(scratch[kSharesAt], partials_, shares, pitch_, column, width);
+      Order<AscendC::HardEvent::MTE2_V>();
+      WeighShares(shares, scratch);
+      AddShares(shares, column, width, scratch);
     }
     output->Store(scratch[kResultAt], scratch[kSumsAt], 1,
                   static_cast<uint64_t>(row) * tiling_->group + head);
   }
 
-  // [count][2][8]: maximum and sum, eight times each.
-  __aicore__ inline void LoadStatistics(const Shares &shares, const AscendC::LocalTensor<float> &to) {
-    const uint32_t blocks = kStatistics / kBlockFloats;
-    AscendC::DataCopy(to, statistics_[Row(shares.first_slot, shares.head) * kStatistics], kStatistics);
-    AscendC::DataCopy(
-        to[kStatistics], statistics_[Row(shares.second_slot, shares.head) * kStatistics],
-        AscendC::DataCopyParams(static_cast<uint16_t>(shares.count - 1), blocks, SlotGap(blocks), 0));
-  }
-
-  // Between the ends and beginnings of what is read of slots that lie 2 apart, where each head's share takes
-  // `blocks` blocks: the rest of the group's heads, and the slot between.
-  __aicore__ inline uint16_t SlotGap(uint32_t blocks) const {
-    return static_cast<uint16_t>((2 * tiling_->group - 1) * blocks);
+  // [count][width]: of each share the columns from `column` on, of `pitch`.
+  __aicore__ inline void Load(const AscendC::LocalTensor<float> &to, const AscendC::GlobalTensor<float> &from,
+                              const Shares &shares, uint32_t pitch, uint32_t column, uint32_t width) {
+    const auto head = from[Row(shares.first_slot, shares.head) * pitch + column];
+    const uint32_t gap = 2 * tiling_->group * pitch - width;
+    if (shares.alone != 0) AscendC::DataCopy(to, head, width);
+    AscendC::DataCopy(to[shares.alone * width], head[shares.alone * tiling_->group * pitch],
+                      AscendC::DataCopyParams(static_cast<uint16_t>(shares.count - shares.alone),
+                                              static_cast<uint16_t>(width / kBlockFloats),
+                                              static_cast<uint16_t>(gap / kBlockFloats), 0));
   }
 
   // weight = exp(maximum - largest maximum), sum = the weighted sums' sum.
@@ -143,13 +143,6 @@ class SplitCombine {
   __aicore__ inline void AddShares(const Shares &shares, uint32_t column, uint32_t width,
                                    const AscendC::LocalTensor<float> &scratch) {
     const auto parts = scratch[kSharesAt];
-    const auto blocks = static_cast<uint16_t>(width / kBlockFloats);
-    const auto gap = static_cast<uint16_t>(SlotGap(pitch_ / kBlockFloats) + pitch_ / kBlockFloats - blocks);
-    Order<AscendC::HardEvent::V_MTE2>();
-    AscendC::DataCopy(parts, partials_[Row(shares.first_slot, shares.head) * pitch_ + column], width);
-    AscendC::DataCopy(parts[width], partials_[Row(shares.second_slot, shares.head) * pitch_ + column],
-                      AscendC::DataCopyParams(static_cast<uint16_t>(shares.count - 1), blocks, gap, 0));
-    Order<AscendC::HardEvent::MTE2_V>();
     CombineRows<RowOperation::kMultiply>(parts, parts, scratch[kWeightsAt], shares.count, width);
     FoldRows<Reduction::kSum>(parts, shares.count, width);
     AscendC::Adds(scratch[kResultAt + column], parts, 0.0F, static_cast<int32_t>(width));

@@ -1,6 +1,6 @@
 // Which tiles a core works on, in order: its range of the host's table, clipped to the lengths that the
-// device reads. The stream goes on across rows, so that copies for a row may begin before the row before it
-// ends.
+// device reads, and cut into tiles. The stream goes on across rows, so that copies for a row may begin before
+// the row before it ends.
 #pragma once
 
 #include "decode_tiling_data.h"
@@ -21,6 +21,9 @@ struct TileStep {
   bool shared;        ///< other cores hold the rest of the row
 };
 
+/// A full tile by about the last one of a core's range.
+constexpr uint32_t kLastTileDivisor = 4;
+
 /// Iterates over the steps of one core. Every unit of the core (cube, both vectors) sees the same ones.
 class TileCursor {
  public:
@@ -37,39 +40,50 @@ class TileCursor {
     }
     core_ = core;
     row_ = tiling.startRow[core];
-    tile_ = tiling.startTile[core];
+    done_ = tiling.startGrain[core] * tiling.grainRows;
     end_row_ = tiling.startRow[core + 1];
-    end_tile_ = tiling.startTile[core + 1];
+    end_grain_ = tiling.startGrain[core + 1];
   }
 
   /// False after the last step.
   __aicore__ inline bool Next(TileStep *step) {
-    if (row_ > end_row_ || (row_ == end_row_ && end_tile_ == 0)) return false;
+    if (row_ > end_row_ || (row_ == end_row_ && end_grain_ == 0)) return false;
     step->opens = opens_;
     if (opens_) BeginRow();
     step->batch = batch_;
     step->head = row_ - batch_ * tiling_->kvHeads;
-    const uint32_t done = tile_ * tiling_->tileRows;
-    step->position = start_ + done;
-    step->columns = tile_ < tiles_ ? Min(tiling_->tileRows, length_ - done) : 0;
+    step->position = start_ + done_;
+    step->columns = done_ < end_ ? Columns(end_ - done_) : 0;
     step->shared = begins_elsewhere_ || row_ == end_row_;
     step->slot = 2 * core_ + (row_ == tiling_->startRow[core_] ? 0 : 1);
-    step->closes = ++tile_ >= tiles_;
+    done_ += step->columns;
+    step->closes = done_ >= end_;
     opens_ = step->closes;
     if (step->closes) {
       ++row_;
-      tile_ = 0;
+      done_ = 0;
     }
     return true;
   }
 
  private:
   __aicore__ inline void BeginRow() {
-    begins_elsewhere_ = tile_ > 0;
+    begins_elsewhere_ = done_ > 0;
     batch_ = row_ / tiling_->kvHeads;
     ReadLength();
-    tiles_ = CeilDiv(length_, tiling_->tileRows);
-    if (row_ == end_row_) tiles_ = Min(tiles_, end_tile_);
+    end_ = row_ == end_row_ ? Min(length_, end_grain_ * tiling_->grainRows) : length_;
+  }
+
+  // Of the next tile, if so many positions of the row remain. The first one ends at an even grain, as blocks
+  // of paged caches do, which few copies straddle then. In the end of the range each tile takes half of what
+  // remains: nothing hides the way of the last one through the pipes, and a small one goes it sooner.
+  __aicore__ inline uint32_t Columns(uint32_t remaining) const {
+    const uint32_t odd = opens_ ? done_ % Min(tiling_->tileRows, 2 * tiling_->grainRows) : 0;
+    const uint32_t most = Min(remaining, tiling_->tileRows - odd);
+    const bool is_last_row = row_ == end_row_ || (row_ + 1 == end_row_ && end_grain_ == 0);
+    if (!is_last_row) return most;
+    const uint32_t least = RoundUp(tiling_->tileRows / kLastTileDivisor, kChannelPad);
+    return Min(most, RoundUp(CeilDiv(remaining, 2), least));
   }
 
   // A left-padded sequence that begins before its cache does holds nothing. A length that the cache cannot
@@ -92,9 +106,9 @@ class TileCursor {
   int64_t padding_ = 0;
   uint32_t core_ = 0;
   uint32_t row_ = 0;
-  uint32_t tile_ = 0;
+  uint32_t done_ = 0;  // positions of the row, with those of other cores before
   uint32_t end_row_ = 0;
-  uint32_t end_tile_ = 0;
+  uint32_t end_grain_ = 0;
   bool opens_ = true;
 
   // Of the row:
@@ -102,7 +116,7 @@ class TileCursor {
   uint32_t batch_ = 0;
   uint32_t start_ = 0;
   uint32_t length_ = 0;
-  uint32_t tiles_ = 0;  // up to where the core's share ends
+  uint32_t end_ = 0;  // of the core's share: positions
 };
 
 }  // namespace ifa::ascendc

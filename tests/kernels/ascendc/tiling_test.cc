@@ -1,4 +1,4 @@
-// The plan of a call: which core works on which tiles, and where the workspace's regions lie.
+// The plan of a call: which core works on which grains, and where the workspace's regions lie.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -66,14 +66,14 @@ struct Plan {
   std::vector<int64_t> lengths;
 
   int64_t LengthOf(uint32_t row) const { return lengths[row / tiling.kvHeads]; }
-  uint32_t TilesOf(uint32_t row) const {
-    return static_cast<uint32_t>((LengthOf(row) + tiling.tileRows - 1) / tiling.tileRows);
+  uint32_t GrainsOf(uint32_t row) const {
+    return static_cast<uint32_t>((LengthOf(row) + tiling.grainRows - 1) / tiling.grainRows);
   }
   uint32_t rows() const { return tiling.batch * tiling.kvHeads; }
-  int64_t tiles() const {
-    int64_t tiles = 0;
-    for (uint32_t row = 0; row < rows(); ++row) tiles += TilesOf(row);
-    return tiles;
+  int64_t grains() const {
+    int64_t grains = 0;
+    for (uint32_t row = 0; row < rows(); ++row) grains += GrainsOf(row);
+    return grains;
   }
 };
 
@@ -84,7 +84,7 @@ Plan MakePlan(const Shape &shape, uint32_t cores, std::vector<int64_t> lengths =
   return {MakeTiling(call, known ? lengths : std::vector<int64_t>(), {cores, cores}), lengths};
 }
 
-/// A row's tiles [first, last) that one core works on; 0 and 0 of a row without any.
+/// A row's grains [first, last) that one core works on; 0 and 0 of a row without any.
 struct Share {
   uint32_t core;
   uint32_t row;
@@ -98,33 +98,33 @@ std::vector<Share> SharesOf(const Plan &plan) {
   const DecodeTiling &tiling = plan.tiling;
   for (uint32_t core = 0; core < tiling.cores; ++core) {
     const uint32_t end_row = tiling.startRow[core + 1];
-    const uint32_t end_tile = tiling.startTile[core + 1];
-    for (uint32_t row = tiling.startRow[core]; row < end_row || (row == end_row && end_tile > 0); ++row) {
-      const uint32_t first = row == tiling.startRow[core] ? tiling.startTile[core] : 0;
-      shares.push_back({core, row, first, row == end_row ? end_tile : plan.TilesOf(row)});
+    const uint32_t end_grain = tiling.startGrain[core + 1];
+    for (uint32_t row = tiling.startRow[core]; row < end_row || (row == end_row && end_grain > 0); ++row) {
+      const uint32_t first = row == tiling.startRow[core] ? tiling.startGrain[core] : 0;
+      shares.push_back({core, row, first, row == end_row ? end_grain : plan.GrainsOf(row)});
     }
   }
   return shares;
 }
 
-/// "" when every tile of every row, and every row without one, belongs to exactly one core, and no core is
+/// "" when every grain of every row, and every row without one, belongs to exactly one core, and no core is
 /// idle.
 std::string Coverage(const Plan &plan) {
   const std::vector<Share> shares = SharesOf(plan);
   uint32_t row = 0;
-  uint32_t tile = 0;  // the next that is to come
+  uint32_t grain = 0;  // the next that is to come
   for (const Share &share : shares) {
-    if (share.row != row || share.first != tile || share.last > plan.TilesOf(row)) {
-      return "core " + std::to_string(share.core) + " has tiles from " + std::to_string(share.first) +
-             " of row " + std::to_string(share.row) + ", not from " + std::to_string(tile) + " of row " +
+    if (share.row != row || share.first != grain || share.last > plan.GrainsOf(row)) {
+      return "core " + std::to_string(share.core) + " has grains from " + std::to_string(share.first) +
+             " of row " + std::to_string(share.row) + ", not from " + std::to_string(grain) + " of row " +
              std::to_string(row);
     }
-    if (share.first == share.last && plan.TilesOf(row) > 0) return "an empty share";
-    const bool complete = share.last == plan.TilesOf(row);
+    if (share.first == share.last && plan.GrainsOf(row) > 0) return "an empty share";
+    const bool complete = share.last == plan.GrainsOf(row);
     row += complete ? 1 : 0;
-    tile = complete ? 0 : share.last;
+    grain = complete ? 0 : share.last;
   }
-  if (row != plan.rows() || tile != 0) return "ends at row " + std::to_string(row);
+  if (row != plan.rows() || grain != 0) return "ends at row " + std::to_string(row);
   std::vector<bool> works(plan.tiling.cores);
   for (const Share &share : shares) works[share.core] = true;
   return std::count(works.begin(), works.end(), false) == 0 ? "" : "a core without work";
@@ -139,30 +139,30 @@ std::string SplitRows(const Plan &plan) {
   return split == (plan.tiling.hasSplitRows != 0) ? "" : "says otherwise";
 }
 
-/// Positions that a core reads, and of each tile `overhead` more.
+/// Positions that a core reads, and of each grain `overhead` more.
 std::vector<double> LoadOfCores(const Plan &plan, double overhead) {
   std::vector<double> load(plan.tiling.cores);
   for (const Share &share : SharesOf(plan)) {
-    const int64_t rows = plan.tiling.tileRows;
+    const int64_t rows = plan.tiling.grainRows;
     const int64_t positions = std::min(share.last * rows, plan.LengthOf(share.row)) - share.first * rows;
     load[share.core] += static_cast<double>(positions) + overhead * (share.last - share.first);
   }
   return load;
 }
 
-/// "" when no core has more than a tenth, or a tile, over its share of the load.
+/// "" when no core has more than a tenth, or a grain, over its share of the load.
 std::string Balance(const Plan &plan, double overhead) {
   const std::vector<double> load = LoadOfCores(plan, overhead);
   const double mean = std::accumulate(load.begin(), load.end(), 0.0) / static_cast<double>(load.size());
   const double most = *std::max_element(load.begin(), load.end());
-  return most <= std::max(1.1 * mean, mean + plan.tiling.tileRows + overhead)
+  return most <= std::max(1.1 * mean, mean + plan.tiling.grainRows + overhead)
              ? ""
              : std::to_string(most) + " for one core, " + std::to_string(mean) + " for each on average";
 }
 
-/// "" when as many cores work as there are, or as have two tiles each.
+/// "" when as many cores work as there are, or as have four grains each.
 std::string CoreUse(const Plan &plan, uint32_t available) {
-  const int64_t wanted = std::clamp<int64_t>(plan.tiles() / 2, 1, std::min(available, kMaxCores));
+  const int64_t wanted = std::clamp<int64_t>(plan.grains() / 4, 1, std::min(available, kMaxCores));
   return plan.tiling.cores == wanted
              ? ""
              : std::to_string(plan.tiling.cores) + " cores work, not " + std::to_string(wanted);
@@ -170,13 +170,13 @@ std::string CoreUse(const Plan &plan, uint32_t available) {
 
 std::string TailOfTable(const DecodeTiling &tiling) {
   for (uint32_t i = tiling.cores; i <= kMaxCores; ++i) {
-    if (tiling.startRow[i] != tiling.batch * tiling.kvHeads || tiling.startTile[i] != 0)
+    if (tiling.startRow[i] != tiling.batch * tiling.kvHeads || tiling.startGrain[i] != 0)
       return "entry " + std::to_string(i);
   }
-  return tiling.startRow[0] == 0 && tiling.startTile[0] == 0 ? "" : "entry 0";
+  return tiling.startRow[0] == 0 && tiling.startGrain[0] == 0 ? "" : "entry 0";
 }
 
-void EveryTileBelongsToOneCore() {
+void EveryGrainBelongsToOneCore() {
   for (const Shape &shape : kShapes) {
     for (uint32_t cores = 1; cores <= kMaxCores; ++cores) {
       const Plan plan = MakePlan(shape, cores);
@@ -190,7 +190,7 @@ void EveryTileBelongsToOneCore() {
   }
 }
 
-// The time of a core is that of its tiles; one that is not full takes an eighth of a full one, and its
+// The time of a core is that of its grains; one that is not full takes an eighth of a full one, and its
 // positions.
 void UnequalLengthsAreBalanced() {
   const Shape shape = {9, 4, 2, 20000, 128};
@@ -208,7 +208,7 @@ void UnequalLengthsAreBalanced() {
       const std::string name = "lengths " + std::to_string(i) + " on " + std::to_string(cores) + " cores";
       Report("coverage of " + name, Coverage(plan));
       Report("split rows of " + name, SplitRows(plan));
-      Report("balance of " + name, Balance(plan, plan.tiling.tileRows / 8.0));
+      Report("balance of " + name, Balance(plan, plan.tiling.grainRows / 8.0));
       Report("table of " + name, TailOfTable(plan.tiling));
     }
   }
@@ -367,7 +367,7 @@ void WhatTheKernelDoesNotTakeIsRefused() {
 
 int main() {
   using namespace ifa::ascendc::test;
-  EveryTileBelongsToOneCore();
+  EveryGrainBelongsToOneCore();
   UnequalLengthsAreBalanced();
   RowsWithoutPositionsHaveAnOwner();
   UnknownLengthsArePlannedAsTheLongest();
