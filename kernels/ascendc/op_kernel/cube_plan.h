@@ -54,13 +54,15 @@ struct StagingPlan {
 
 constexpr IFA_SHARED StagingPlan PlanStaging(uint32_t group, uint32_t head_size, bool int8_cache) {
   const uint32_t chunk_bytes = ChunkElements(int8_cache) * sizeof(float);
-  // What many or wide heads need besides leaves less room. Five arrivals hold what is widened, or is on its
-  // way to be, and a tile's scores and outputs.
+  // The outputs of many heads, and what wide ones need besides, leave less room.
   const uint32_t width = RoundUp(head_size, kFractal);
-  const bool is_crowded = width > 256 || CeilDiv(group, 2) * width > 1024;
+  const uint32_t outputs = CeilDiv(group, 2) * width;
+  const bool is_crowded = outputs > 2048;
   if (!int8_cache) return {is_crowded ? 2U : 3U, chunk_bytes, 2, chunk_bytes / 2};
-  return {is_crowded ? 3U : 5U, is_crowded ? chunk_bytes : 2 * chunk_bytes, is_crowded ? 4U : 5U,
-          chunk_bytes};
+  if (is_crowded) return {3, chunk_bytes, 2, 2 * chunk_bytes};
+  if (outputs > 1024 || width > 256) return {4, 2 * chunk_bytes, 3, 2 * chunk_bytes};
+  // Five arrivals hold what is widened, or is on its way to be, and a tile's scores and outputs.
+  return {5, 2 * chunk_bytes, 5, chunk_bytes};
 }
 
 /// A chunk's heads begin at a multiple of this (online_softmax.h).
