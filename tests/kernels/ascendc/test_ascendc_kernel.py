@@ -161,6 +161,11 @@ def test_core_counts(cache, group, cores):
         assert_solved(problem, Settings(cores, cores, host_knows_lengths=known))
 
 
+@pytest.mark.parametrize("cache", CACHES)
+def test_every_ring_of_buffers_comes_round_on_a_long_row(cache):
+    assert_solved(Problem(1, 5, 1, 8192, 128, **with_cache(cache)), Settings(1, 1))
+
+
 FEATURES = {
     "plain": {},
     "lengths": {"lengths": "zeros"},
