@@ -10,6 +10,8 @@ import mindspore as ms
 import numpy as np
 
 _PAST, _OTHER = 8, 8
+_BYTES = (ms.int8, ms.uint8)
+_INTEGERS = (*_BYTES, ms.int16, ms.uint16, ms.int32, ms.uint32, ms.int64, ms.uint64)
 _TOKENS = 4
 """Token ids, positions and lengths are below it: every vocabulary, and every cache worth the name, has as many."""
 
@@ -50,13 +52,15 @@ class Declared:
 
 
 def default_size(name: str) -> int:
-    """A size for an open dimension: one sequence, one token, and a past of some."""
+    """A size for an open dimension: one sequence, one token, a past of some, and a mask over all."""
     name = name.lower()
-    if "total" in name or "+" in name:
+    if name.endswith(".0"):
+        return 1
+    if any(word in name for word in ("total", "+", "mask")):
         return _PAST + 1
     if "past" in name or "cache" in name:
         return _PAST
-    if any(word in name for word in ("batch", "seq", "query")):
+    if any(word in name for word in ("batch", "seq", "query", "ids")):
         return 1
     return _OTHER
 
@@ -69,12 +73,11 @@ def made_up(inputs: Sequence[Declared]) -> list[ms.Tensor]:
 
 def _numbers(random: np.random.Generator, entry: Declared) -> np.ndarray:
     """Masks leave something to attend to, whichever of their values hides it."""
-    numpy_type = ms.dtype_to_nptype(entry.dtype)
     shape = [size for size in entry.shape if isinstance(size, int)]
-    if numpy_type is np.bool_:
+    if entry.dtype == ms.bool_:
         return np.asarray(np.indices(shape).sum(axis=0) % 2 == 0)
     if "mask" in entry.name.lower():
-        return np.full(shape, issubclass(numpy_type, np.integer))
-    if issubclass(numpy_type, np.integer):
-        return np.asarray(random.integers(0, 100 if numpy_type in (np.int8, np.uint8) else _TOKENS, shape))
+        return np.full(shape, entry.dtype in _INTEGERS)
+    if entry.dtype in _INTEGERS:
+        return np.asarray(random.integers(0, 100 if entry.dtype in _BYTES else _TOKENS, shape))
     return np.asarray(random.standard_normal(shape))

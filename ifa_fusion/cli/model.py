@@ -41,7 +41,7 @@ class Model:
         sizes = {name: default_size(name) for name in names}
         if sizes:
             taken = ",".join(f"{name}={size}" for name, size in sizes.items())
-            print(f"The sizes that are open are taken as --dims '{taken}'.", file=sys.stderr)
+            print(f"The sizes that are open are taken as --dims '{taken}'; give others the same way.", file=sys.stderr)
         return [*self.given, *made_up([entry.bound(sizes) for entry in self.declared])]
 
 

@@ -60,7 +60,7 @@ def main() -> None:
     settings = {"num_heads": 4, "num_key_value_heads": 2, "scale_value": 0.25}
     tensors = ms.Tensor(query), [ms.Tensor(key)], [ms.Tensor(value)]
     got = ifa_fusion.incre_flash_attention(*tensors, **settings).asnumpy()
-    expected = ifa_fusion.reference.incre_flash_attention(query, [key], [value], **settings)
+    expected = ifa_fusion.reference.incre_flash_attention(query, key, value, **settings)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
