@@ -42,7 +42,7 @@ def test_scalars():
 @pytest.mark.parametrize(
     ("name", "size"),
     [("batch_size", 1), ("sequence_length", 1), ("past_sequence_length", 8), ("total_sequence_length", 9),
-     ("past_sequence_length + 1", 9), ("encoder_length", 8), ("key.2", 8)],
+     ("past_sequence_length + 1", 9), ("encoder_length", 8), ("key.2", 8), ("key.0", 1), ("attention_mask.1", 9)],
 )  # fmt: skip
 def test_sizes_of_one_token_after_a_past(name, size):
     assert default_size(name) == size
