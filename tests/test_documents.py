@@ -7,6 +7,7 @@ In blocks that are indented, lines are commands, of the programs in `PROGRAMS`, 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -278,12 +279,16 @@ MADE = {"decoder.py", "set_env.sh"}
 """Files that the documents name and that a reader's commands make, or another program brings."""
 
 
+@functools.cache
+def files_of_the_clone() -> list[str]:
+    """What is not an environment or built, of which there are tens of thousands of files."""
+    tops = [top for top in ROOT.iterdir() if top.name not in (".venv", "build", "dist", ".git")]
+    return [f"/{path.relative_to(ROOT).as_posix()}" for top in tops for path in (top, *top.rglob("*"))]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_named_files_exist(name: str) -> None:
-    ignored = {".venv", "build", "dist", ".git"}
-    files = [
-        "/" + p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*") if not ignored & set(p.relative_to(ROOT).parts)
-    ]
+    files = files_of_the_clone()
     for span in re.findall(r"`([\w./*-]+\.(?:py|cc|h|cpp|md|sh|toml|svg|yaml))`", prose(name)):
         if span not in MADE and "*" not in span:
             assert any(file.endswith("/" + span) for file in files), f"{name} names {span}"
