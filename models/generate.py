@@ -25,6 +25,11 @@ _STOPS = ("<|im_end|>", "<|endoftext|>", "</s>", "<|eot_id|>")
 _GGUF_CONTROL = 3
 
 
+def random_prompt(vocab_size: int, seed: int) -> list[int]:
+    """Eight tokens, for a model that has no tokenizer."""
+    return np.random.default_rng(seed).integers(0, vocab_size, 8).tolist()
+
+
 def greedy(net: Decoder, prompt: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the next token and the logits, fp32 (vocab_size,), it was chosen from, until the context is full.
 

@@ -32,13 +32,12 @@ from .config import ModelConfig
 from .decoder import Decoder
 from .exit_codes import run
 from .fusion import is_complete, take_report
-from .generate import TextTokenizer, greedy
+from .generate import TextTokenizer, greedy, random_prompt
 from .llama import Llama, LlamaAttention, LlamaMLP, require_llama
 
 # Which projections are split by what they put out, (outputs, inputs), and which by what they take in.
 _BY_OUTPUT = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 _BY_INPUT = ("o_proj", "down_proj")
-_PROMPT_TOKENS = 8
 
 
 class SummedLinear(nn.Dense):
@@ -154,10 +153,7 @@ def _parallel(options: argparse.Namespace) -> int:
     else:
         net = build_share(config, weights, rank, processes, options.cache, **sizes)
     tokenizer = _tokenizer(options)
-    if tokenizer is None:
-        prompt = np.random.default_rng(options.seed).integers(0, config.vocab_size, _PROMPT_TOKENS).tolist()
-    else:
-        prompt = tokenizer.encode(options.prompt)
+    prompt = random_prompt(config.vocab_size, options.seed) if tokenizer is None else tokenizer.encode(options.prompt)
 
     import ifa_fusion
 

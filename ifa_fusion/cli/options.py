@@ -23,7 +23,7 @@ def add_model(parser: argparse.ArgumentParser, name: str = "model", metavar: str
 
 
 def add_fusion(parser: argparse.ArgumentParser) -> None:
-    """How attention is fused, where the result is meant for another machine; read by `fusion_of`."""
+    """How attention is fused, where the result is meant for another machine."""
     parser.add_argument("--target", choices=("cpu", "ascend"), help="the device (default: the one MindSpore runs on)")
     parser.add_argument(
         "--ascend-kernel",

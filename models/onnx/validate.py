@@ -23,7 +23,7 @@ from ..decoder import Decoder
 from ..exit_codes import run
 from ..export import export_step
 from ..fusion import is_complete, take_report
-from ..generate import TextTokenizer, greedy
+from ..generate import TextTokenizer, greedy, random_prompt
 
 if TYPE_CHECKING:
     from ifa_fusion import Report
@@ -73,10 +73,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _prompt(options: argparse.Namespace, net: Decoder) -> list[int]:
-    """The prompt's tokens; for a configuration without a tokenizer eight at random."""
+    """The prompt's tokens; random ones for a configuration, which has no tokenizer."""
     if options.checkpoint:
-        return TextTokenizer.load(options.checkpoint).encode_chat(options.prompt)
-    return np.random.default_rng(options.seed).integers(0, net.config.vocab_size, 8).tolist()
+        return TextTokenizer.load(options.checkpoint).encode_prompt(options.prompt)
+    return random_prompt(net.config.vocab_size, options.seed)
 
 
 def _run_import(path: Path, past: Sequence[Tensor], prompt: Sequence[int], count: int) -> tuple[list[int], Report]:

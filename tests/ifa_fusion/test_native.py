@@ -9,6 +9,14 @@ import pytest
 from attention_networks import run_python
 
 import ifa_fusion._native as native
+from tests.ifa_fusion.broken_installations import (
+    MISSING_LIBRARY,
+    NO_MINDSPORE,
+    NOT_BUILT,
+    OTHER_MINDSPORE,
+    OTHER_PROCESSOR,
+    UNIMPORTABLE_MINDSPORE,
+)
 
 REPORT = """
 try:
@@ -19,46 +27,16 @@ else:
     print("imported")
 """
 
-OTHER_MINDSPORE = """
-import importlib.metadata
-real = importlib.metadata.version
-importlib.metadata.version = lambda name: "2.9.1" if name == "mindspore" else real(name)
-"""
-NOT_BUILT = """
-import sys
-sys.modules["ifa_fusion._build_info"] = None
-"""
-NO_MINDSPORE = """
-import importlib.metadata
-def version(name):
-    raise importlib.metadata.PackageNotFoundError(name)
-importlib.metadata.version = version
-"""
-BROKEN_MINDSPORE = """
-import sys
-sys.modules["mindspore"] = None
-"""
-OTHER_PROCESSOR = """
-import platform
-platform.machine = lambda: "aarch64"
-"""
-MISSING_LIBRARY = """
-import ctypes
-real = ctypes.CDLL
-def load(name, *args, **kwargs):
-    if name and "libifa_fusion" in str(name):
-        raise OSError("libstdc++.so.6: cannot open shared object file")
-    return real(name, *args, **kwargs)
-ctypes.CDLL = load
-"""
-
 
 @pytest.mark.parametrize(
     ("preparation", "parts"),
     [
         (OTHER_MINDSPORE, ("MindSpore 2.10", "MindSpore 2.9.1 is installed", "`pip install mindspore==2.10")),
         (NO_MINDSPORE, ("MindSpore 2.10", "none is installed", "`pip install mindspore==2.10")),
-        (BROKEN_MINDSPORE, ("MindSpore 2.10", "can't be imported (import of mindspore halted", "--force-reinstall")),
+        (
+            UNIMPORTABLE_MINDSPORE,
+            ("MindSpore 2.10", "can't be imported (import of mindspore halted", "--force-reinstall"),
+        ),
         (NOT_BUILT, ("no native library", "make setup", "pip install")),
         (OTHER_PROCESSOR, ("built for a processor of", "this one is aarch64", "`pip install .`")),
         (MISSING_LIBRARY, ("libifa_fusion.so", "libstdc++.so.6: cannot open", "`pip install .`")),

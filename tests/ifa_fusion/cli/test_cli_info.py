@@ -10,20 +10,8 @@ import sys
 import pytest
 
 from ifa_fusion import _native
+from tests.ifa_fusion.broken_installations import NOT_BUILT, OTHER_MINDSPORE, UNIMPORTABLE_MINDSPORE
 
-OTHER_MINDSPORE = """
-import importlib.metadata
-real = importlib.metadata.version
-importlib.metadata.version = lambda name: "2.9.1" if name == "mindspore" else real(name)
-"""
-NO_MINDSPORE = """
-import sys
-sys.modules["mindspore"] = None
-"""
-NOT_BUILT = """
-import sys
-sys.modules["ifa_fusion._build_info"] = None
-"""
 STARTED = """
 import sys
 sys.argv = ["/usr/bin/ifa-fusion", *sys.argv[1:]]
@@ -65,7 +53,7 @@ def test_ascend(command, monkeypatch, tmp_path):
     ("preparation", "parts"),
     [
         (OTHER_MINDSPORE, ("MindSpore 2.9.1 is installed", "`pip install mindspore==2.10")),
-        (NO_MINDSPORE, ("can't be imported", "`pip install --force-reinstall mindspore==2.10")),
+        (UNIMPORTABLE_MINDSPORE, ("can't be imported", "`pip install --force-reinstall mindspore==2.10")),
         (NOT_BUILT, ("no native library", "`make setup`")),
     ],
     ids=["other MindSpore", "no MindSpore", "not built"],
