@@ -22,7 +22,7 @@ FORMATTED := $(filter %.cc %.cpp %.h,$(NATIVE) $(CPP_EXTRA))
 export PATH := $(abspath $(BIN)):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: setup builds demo demo-onnx test test-cpp test-python test-install test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
+.PHONY: setup builds demo demo-onnx test test-cpp test-python test-grids test-install test-ascendc test-sanitized test-neon fuzz fuzz-pass bench peers lint format clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.built
@@ -69,9 +69,14 @@ test: test-cpp test-python
 test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
-# Neighbours share a worker, for what the tests of a file compute once; a worker that has none left takes from the other.
+# Of the grids a third: whole they take MindSpore more than half an hour to compile on two cores. Neighbours share a worker, for what
+# the tests of a file compute once; a worker that has none left takes from the other.
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
-	python -m pytest -n $(WORKERS) --dist worksteal
+	IFA_TEST_EVERY=3 python -m pytest -n $(WORKERS) --dist worksteal
+
+# All tests in Python, and all cases of each.
+test-grids: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
+	IFA_TEST_ASCENDC=all IFA_TEST_ONNX=all python -m pytest -n $(WORKERS) --dist worksteal
 
 # As users install it, in environments of their own; takes the files that git knows.
 test-install:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mindspore import Tensor
 from operator_problem import DTYPES, LENGTHS, MASKS, MODES, OPERATORS, Problem, call
 
+pytestmark = pytest.mark.grid
+
 # (B, N, kvN, S, D): one of everything; odd sizes; groups of 1, 2, 4, 5, 8 and 64; the largest head; many keys
 SHAPES = [
     (1, 1, 1, 1, 1),

@@ -17,6 +17,8 @@ from ifa_fusion._operands import TensorSpec, operand_of
 from ifa_fusion._validation import Call, check_call
 from ifa_fusion.errors import IfaValueError
 
+pytestmark = pytest.mark.grid
+
 
 def tensor(*shape: int, dtype: Any = ms.float16) -> Tensor:
     return Tensor(np.zeros(shape, np.float32)).astype(dtype)

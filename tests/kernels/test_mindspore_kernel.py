@@ -18,6 +18,8 @@ from mindspore import Tensor, nn, ops
 
 import ifa_fusion
 
+pytestmark = pytest.mark.grid
+
 MODES = {"pynative": ms.PYNATIVE_MODE, "graph": ms.GRAPH_MODE}
 
 

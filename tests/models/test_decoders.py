@@ -10,6 +10,8 @@ from models.build import build_model
 from models.config import PRESETS
 from models.validate import run_steps
 
+pytestmark = pytest.mark.grid
+
 TINY = [preset for preset in PRESETS if preset.startswith("tiny-")]
 
 

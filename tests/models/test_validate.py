@@ -20,6 +20,7 @@ def pretend(monkeypatch):
     return install
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("cache", ["static", "growing"])
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from mindspore import Tensor, ops
 from mindspore.ops import operations as P
 from networks import Attention
 
+pytestmark = pytest.mark.grid
+
 SOFTMAX_LINE = "ops.softmax("
 
 

@@ -12,6 +12,8 @@ from networks import Attention
 
 import ifa_fusion
 
+pytestmark = pytest.mark.grid
+
 SCALE = 0.3
 
 

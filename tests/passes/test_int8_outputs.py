@@ -14,6 +14,8 @@ from mindspore import Tensor
 from networks import Attention
 from quantised_networks import After, as_parameter
 
+pytestmark = pytest.mark.grid
+
 PER_CHANNEL = (6, 1, 8)
 
 

@@ -10,6 +10,8 @@ from judging import compare, draw, draw_bias, draw_hidden, tensors
 from mindspore import Tensor
 from networks import Attention
 
+pytestmark = pytest.mark.grid
+
 SCALE = 0.3
 NEGATIVES = [float("-inf"), -3.4e38, -65504.0, -1e4, -1e9, -1e12]
 

@@ -12,6 +12,8 @@ import pytest
 from judging import Operands, Outcome, compare, draw, draw_bias, tensors
 from mindspore import Tensor
 
+pytestmark = pytest.mark.grid
+
 LENGTH, HEAD_SIZE = mf.LENGTH, mf.HEAD_SIZE
 SCALE = HEAD_SIZE**-0.5
 DTYPES = pytest.mark.parametrize("dtype", [ms.float16, ms.float32])

@@ -8,6 +8,8 @@ from judging import compare, draw, draw_hidden, tensors
 from mindspore import mint, nn, ops
 from networks import broadcast_to
 
+pytestmark = pytest.mark.grid
+
 
 def select(p):
     return ops.where(ops.isnan(p), 0.0, p)

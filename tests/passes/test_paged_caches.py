@@ -15,6 +15,8 @@ from judging import Operands, compare, draw, draw_bias, draw_hidden, fuse, tenso
 from mindspore import Tensor, nn
 from paged_networks import Paged
 
+pytestmark = pytest.mark.grid
+
 
 @dataclass(frozen=True)
 class Blocks:

@@ -19,6 +19,8 @@ from test_paged_caches import draw_blocks
 
 import ifa_fusion
 
+pytestmark = pytest.mark.grid
+
 LENGTHS = np.array([4, 10])
 COMPARISONS = {"Less", "LessEqual", "Greater", "GreaterEqual", "LogicalNot", "Select", "MaskedFill"}
 

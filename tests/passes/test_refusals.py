@@ -12,6 +12,8 @@ from networks import Attention
 
 import ifa_fusion
 
+pytestmark = pytest.mark.grid
+
 SOFTMAX_LINE = "ops.softmax("
 LOWEST = float(np.finfo(np.float32).min)
 

@@ -15,6 +15,8 @@ from judging import compare, draw, draw_bias, draw_hidden, tensors
 from mindspore import Tensor, nn, ops
 from networks import broadcast_to
 
+pytestmark = pytest.mark.grid
+
 SCALE, ROOT = 0.25, 0.5
 NEG, INF = -1e4, float("-inf")
 LOWEST = float(np.finfo(np.float32).min)

@@ -14,6 +14,8 @@ from networks import Attention, repeat_interleave, scores_by_matmul
 
 import ifa_fusion
 
+pytestmark = pytest.mark.grid
+
 SCALE = 0.3
 
 # Scores to probabilities.

@@ -9,6 +9,8 @@ from judging import compare, draw, draw_hidden, fuse, tensors
 from mindspore.ops import auto_generate as generated
 from networks import Attention
 
+pytestmark = pytest.mark.grid
+
 SCALE = 0.3
 
 
