@@ -67,7 +67,7 @@ $(CPP_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 test: test-cpp test-python
 
 test-cpp: $(CPP_BUILD)/.built
-	ctest --test-dir $(CPP_BUILD) --output-on-failure
+	ctest --test-dir $(CPP_BUILD) --output-on-failure --parallel $(JOBS)
 
 # Of the grids a third: whole they take MindSpore more than half an hour to compile on two cores. Neighbours share a worker, for what
 # the tests of a file compute once; a worker that has none left takes from the other.
