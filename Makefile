@@ -117,10 +117,10 @@ $(NEON_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake --build $(NEON_BUILD) --target ifa_cpu_core_test
 	@touch $@
 
-# Under emulation, with every 7th problem of the grids. Without `process`: qemu-user 7.2 fails an assertion of its own when a
+# Under emulation, with every 20th problem of the grids. Without `process`: qemu-user 7.2 fails an assertion of its own when a
 # process of several threads forks.
 test-neon: $(NEON_BUILD)/.built
-	IFA_TEST_EVERY=7 qemu-aarch64 -L /usr/aarch64-linux-gnu $(NEON_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -process
+	IFA_TEST_EVERY=20 qemu-aarch64 -L /usr/aarch64-linux-gnu $(NEON_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -process
 
 bench: $(VENV)/.built
 	python -m benchmarks --report benchmarks

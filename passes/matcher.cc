@@ -37,6 +37,43 @@ Refusal At(const AnfNodePtr &node, Refusal refusal) {
   return refusal;
 }
 
+std::vector<AnfNodePtr> OperandsOf(const AnfNodePtr &node) {
+  std::vector<AnfNodePtr> nodes;
+  for (size_t i = 0; i < OperandCount(node); ++i) nodes.push_back(Operand(node, i));
+  return nodes;
+}
+
+/// Whether a matmul is among the nodes that a node comes from, or goes to, within a short way.
+template <typename Neighbours>
+bool MatMulNear(const AnfNodePtr &node, const Neighbours &neighbours) {
+  constexpr size_t kNear = 32;  // nodes; attention that is written out has about ten
+  std::vector<AnfNodePtr> open{node};
+  for (size_t i = 0; i < open.size() && i < kNear; ++i) {
+    if (MatMulOf(open[i])) return true;
+    for (const AnfNodePtr &next : neighbours(open[i])) open.push_back(next);
+  }
+  return false;
+}
+
+/// What no step takes: the node, or behind a sum that leads to no matmul what stands on the side where one is
+/// near.
+AnfNodePtr ObstacleAt(AnfNodePtr node) {
+  while (true) {
+    if (IsSum(node)) {
+      const size_t side = MatMulNear(Operand(node, 0), OperandsOf) ? 0 : 1;
+      if (!MatMulNear(Operand(node, side), OperandsOf)) return node;
+      node = Operand(node, side);
+      continue;
+    }
+    Walk ignored;
+    const Outcome outcome =
+        TakeAny({TakeCast, TakeScale, TakeSelect, TakeLowerBound, TakeRowReshape}, node, &ignored);
+    const auto *next = std::get_if<AnfNodePtr>(&outcome);
+    if (next == nullptr) return node;
+    node = *next;
+  }
+}
+
 WalkEnd WalkToScoreMatMul(const Softmax &softmax, Walk *walk) {
   AnfNodePtr node = softmax.scores;
   std::vector<AnfNodePtr> below = softmax.nodes;
@@ -53,6 +90,7 @@ WalkEnd WalkToScoreMatMul(const Softmax &softmax, Walk *walk) {
         TakeAny({TakeCast, TakeScale, TakeBias, TakeSelect, TakeLowerBound, TakeRowReshape}, node, walk);
     if (auto *refusal = std::get_if<Refusal>(&outcome)) return {nullptr, At(node, *refusal), {}};
     if (std::holds_alternative<NotMine>(outcome)) {
+      node = ObstacleAt(node);
       const std::string op = OpName(node).empty() ? "something that is no operator" : OpName(node);
       return {nullptr, {"score_op", op + " stands between the score matmul and the softmax", node}, {}};
     }
@@ -99,30 +137,13 @@ WalkEnd WalkToValueMatMul(const Softmax &softmax, bool *guarded) {
   }
 }
 
-/// Whether a matmul is among the nodes that the softmax comes from, or goes to, within a short way.
-template <typename Neighbours>
-bool MatMulNear(const AnfNodePtr &softmax, const Neighbours &neighbours) {
-  constexpr size_t kNear = 32;  // nodes; attention that is written out has about ten
-  std::vector<AnfNodePtr> open{softmax};
-  for (size_t i = 0; i < open.size() && i < kNear; ++i) {
-    if (MatMulOf(open[i])) return true;
-    for (const AnfNodePtr &next : neighbours(open[i])) open.push_back(next);
-  }
-  return false;
-}
-
 /// A softmax between two matmuls is worth a word even when neither of them can be reached step by step.
 bool LooksLikeAttention(const CNodePtr &softmax) {
-  const auto inputs = [](const AnfNodePtr &node) {
-    std::vector<AnfNodePtr> nodes;
-    for (size_t i = 0; i < OperandCount(node); ++i) nodes.push_back(Operand(node, i));
-    return nodes;
-  };
   const auto users = [](const AnfNodePtr &node) {
     const auto nodes = UsersOf(node);
     return std::vector<AnfNodePtr>(nodes.begin(), nodes.end());
   };
-  return MatMulNear(softmax, inputs) && MatMulNear(softmax, users);
+  return MatMulNear(softmax, OperandsOf) && MatMulNear(softmax, users);
 }
 
 /// What speaks against the site before its operands are looked at.

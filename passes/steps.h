@@ -48,6 +48,9 @@ Outcome TakeDequantisation(const mindspore::AnfNodePtr &node, Walk *walk);
 /// A reshape of the scores or probabilities that leaves their last axis, the positions, alone.
 Outcome TakeRowReshape(const mindspore::AnfNodePtr &node, Walk *walk);
 
+/// Whether the node adds its operands as they are.
+bool IsSum(const mindspore::AnfNodePtr &node);
+
 /// A tensor added to the scores: a bias, or a mask when its values can be proved to be 0 and -1e4 or less.
 Outcome TakeBias(const mindspore::AnfNodePtr &node, Walk *walk);
 

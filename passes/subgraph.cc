@@ -165,8 +165,6 @@ bool Repeats(const AnfNodePtr &view) {
   return can && ShapeOf(view) != ShapeOf(Operand(view, 0));
 }
 
-bool IsSum(const AnfNodePtr &node) { return IsOp(node, "Add") || IsOp(node, "AddExt"); }
-
 bool IsSelect(const AnfNodePtr &node) {
   return IsOp(node, "Select") || IsOp(node, "MaskedFill") || IsOp(node, "MaskedFillScalar");
 }

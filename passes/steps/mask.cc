@@ -15,11 +15,6 @@ constexpr double kHidden = -1e4;
 
 bool Hides(double value) { return value <= kHidden; }
 
-bool IsSum(const AnfNodePtr &node) {
-  const std::string op = OpName(node);
-  return op == "Add" || (op == "AddExt" && NumberOf(Operand(node, 2)) == 1.0);
-}
-
 /// Whether a walk upwards from the node can end at a matmul.
 bool LeadsToMatMul(const AnfNodePtr &node) {
   std::vector<AnfNodePtr> open{node};
@@ -119,6 +114,11 @@ Outcome Hide(const AnfNodePtr &node, const AnfNodePtr &condition, bool hidden_wh
 }
 
 }  // namespace
+
+bool IsSum(const AnfNodePtr &node) {
+  const std::string op = OpName(node);
+  return op == "Add" || (op == "AddExt" && NumberOf(Operand(node, 2)) == 1.0);
+}
 
 Outcome TakeBias(const AnfNodePtr &node, Walk *walk) {
   if (!IsSum(node)) return NotMine{};

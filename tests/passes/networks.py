@@ -827,6 +827,15 @@ class SoftCapping(nn.Cell):
         return ops.matmul(weights, repeat_interleave(v))
 
 
+class SoftCappingAndMask(nn.Cell):
+    """As Gemma 2 has it: a tensor is added to scores that are capped."""
+
+    def construct(self, q, k, v, bias):
+        capped = ops.tanh(scores_by_matmul(q, repeat_interleave(k)) / 2.0) * 2.0
+        weights = ops.softmax((capped + bias).astype(ms.float32), -1)
+        return ops.matmul(weights, repeat_interleave(v))
+
+
 class AttentionSink(nn.Cell):
     """A learned score of each head takes its share of the weights."""
 

@@ -226,6 +226,13 @@ def test_other_users_of_the_node_that_is_the_reason(network):
     assert site.refused_at in {taken.node for taken in user.inputs}
 
 
+def test_node_behind_a_mask_is_the_reason():
+    site = site_of(net.SoftCappingAndMask(), *tensors(*draw().bnsd, draw_bias(2, 1, 1, 10)))
+    assert site.reason == "score_op"
+    assert site.message.startswith("Tanh ")
+    assert site.before[site.refused_at].operator == "Tanh"
+
+
 def test_mask_that_is_the_reason():
     inputs = tensors(*draw().bnsd, draw_hidden(1, 6, 1, 10))
     site = site_of(Attention(adjust=net.SelectMaskedFill(-1e9)), *inputs)
