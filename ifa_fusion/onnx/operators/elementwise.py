@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ifa_fusion.onnx import types
 from ifa_fusion.onnx.functions.arithmetic import floored_remainder
 from ifa_fusion.onnx.functions.bits import shifted_left, shifted_right
-from ifa_fusion.onnx.operators.integers import are_sizes, combined, infix, value_of
+from ifa_fusion.onnx.operators.integers import are_sizes, combined, either, infix, value_of
 from ifa_fusion.onnx.operators.node import Node
 from ifa_fusion.onnx.operators.precision import HALF, SMALL, computed, is_number, narrowed, widened
 from ifa_fusion.onnx.operators.table import Numbers, Unsupported, operator
@@ -216,7 +216,7 @@ def clip(node: Node) -> str:
 def where(node: Node) -> str | Numbers:
     """Elements of one operand or of another, by a condition; all three broadcast."""
     if are_sizes(node):
-        return combined(node, lambda c, a, b: {"True": a, "False": b}.get(c, f"{a} if {c} else {b}"))
+        return combined(node, lambda c, a, b: {"True": a, "False": b}.get(c, either(c, a, b)))
     # two Python numbers would leave the type of the result to MindSpore
     chosen = [node.tensor(i) if node.constant(3 - i) is not None else node.operand(i) for i in (1, 2)]
     wide = [widened(node, code, node.dtype(i + 1)) for i, code in enumerate(chosen)]

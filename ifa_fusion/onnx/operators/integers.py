@@ -40,6 +40,11 @@ def infix(sign: str, calculate: Callable[[int, int], int]) -> Callable[[str, str
     return combine
 
 
+def either(condition: str, a: str, b: str) -> str:
+    """The first of two integers where a condition of the network holds. A branch would become control flow."""
+    return f"{b} + ({a} - {b}) * {condition}"
+
+
 def product(codes: Iterable[str]) -> str:
     """The product of integers."""
     known, factors = 1, list[str]()

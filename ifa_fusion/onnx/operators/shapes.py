@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from ifa_fusion.onnx import types
 from ifa_fusion.onnx.functions.triangles import triangle_from
-from ifa_fusion.onnx.operators.integers import are_sizes, product, shape, size, tuple_of, value_of
+from ifa_fusion.onnx.operators.integers import are_sizes, either, product, shape, size, tuple_of, value_of
 from ifa_fusion.onnx.operators.node import Node
 from ifa_fusion.onnx.operators.precision import moved, narrowed, widened
 from ifa_fusion.onnx.operators.table import Numbers, Unsupported, operator
@@ -110,7 +110,7 @@ def _broadcast(a: str, b: str) -> str:
         return a
     if value_of(a) == 1 or (value_of(b) is not None and value_of(a) is None):
         return b
-    return a if value_of(a) is not None else f"{b} if {a} == 1 else {a}"
+    return a if value_of(a) is not None else either(f"({a} == 1)", b, a)
 
 
 @operator("Tile")

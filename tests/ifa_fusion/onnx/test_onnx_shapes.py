@@ -209,3 +209,12 @@ def test_results(case: str, bound: bool, tmp_path: Path) -> None:
         for got, wanted in zip(results, expected, strict=True):
             assert got.shape == np.shape(wanted)
             np.testing.assert_array_equal(got.asnumpy(), wanted, strict=True)
+
+
+def test_choices_between_sizes_are_no_branches(tmp_path: Path) -> None:
+    """MindSpore makes control flow of a branch: slow, and a MindIR with it runs once in a process."""
+    _save("the target of Expand chosen by Where", 18, tmp_path / "model.onnx")
+    ifa_fusion.onnx.load(tmp_path / "model.onnx", source_dir=tmp_path)
+    source = (tmp_path / "decoder.py").read_text()
+    assert "* keep" in source and "* (first.shape[0] == 1)" in source
+    assert " if " not in source
