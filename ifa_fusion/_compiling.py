@@ -1,7 +1,8 @@
 """Networks as cells, and compiling them just as far as the pass."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import mindspore as ms
@@ -47,6 +48,21 @@ def parameters_of(network: Network) -> list[ms.Parameter]:
         if isinstance(value, ms.nn.Cell):
             found.extend(value.get_parameters())
     return list({id(parameter): parameter for parameter in found}.values())
+
+
+@contextmanager
+def compiled_for_now(cell: ms.nn.Cell) -> Iterator[None]:
+    """Gives back, at the end of the ``with``, what the cell compiled in it; tensors have to be read before.
+
+    MindSpore 2.10 can't hold a MindIR with control flow compiled twice: the names of its actors come from the file.
+    """
+    kept = set(cell.compile_cache)
+    try:
+        yield
+    finally:
+        made = cell.compile_cache - kept
+        _cell_graph_executor.del_net_res(cell, made)
+        cell.compile_cache.difference_update(made)
 
 
 def compile_front_end(network: ms.nn.Cell, *inputs: Any) -> None:

@@ -7,7 +7,7 @@ import mindspore as ms
 import numpy as np
 
 from ifa_fusion import _state
-from ifa_fusion._compiling import Network, as_cell, parameters_of
+from ifa_fusion._compiling import Network, as_cell, compiled_for_now, parameters_of
 from ifa_fusion._state import FusionState
 from ifa_fusion.report import Collector, Report
 
@@ -80,7 +80,7 @@ def _run(
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        with _state.switched(state, fresh=True):
+        with _state.switched(state, fresh=True), compiled_for_now(cell):
             outputs = _flatten(cell(*inputs))
             for output in outputs:
                 output.asnumpy()  # waits for the result before the parameters are put back

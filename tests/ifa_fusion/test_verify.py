@@ -151,6 +151,17 @@ def test_network_runs_afterwards_as_before():
     np.testing.assert_array_equal(values_of(network(*operands())), expected)
 
 
+def test_a_mindir_with_control_flow(tmp_path):
+    class Branches(nn.Cell):
+        def construct(self, x):
+            return x * 2 if x.sum() > 0 else x - 1
+
+    x = Tensor([1.0, 2.0])
+    ms.export(Branches(), x, file_name=str(tmp_path / "branches"), file_format="MINDIR")
+    network = nn.GraphCell(ms.load(str(tmp_path / "branches.mindir")))
+    assert ifa_fusion.verify(network, x).compared == 2
+
+
 def test_strict_that_is_no_bool():
     with pytest.raises(TypeError, match="strict must be True or False, but got 1"):
         ifa_fusion.verify(Attention(), *operands(), strict=1)
