@@ -9,12 +9,16 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ifa_fusion import _program
+
+if _program.is_command_line():
+    from ifa_fusion import cli
+
+    cli.prepare()  # what has to be done before MindSpore is imported
 try:
     from ifa_fusion import _native as _native  # first: it explains what is missing when something is
 except ImportError:
-    from ifa_fusion import cli
-
-    if cli.is_running():  # which shows what there is where nothing else works
+    if _program.is_command_line():  # which shows what there is where nothing else works
         sys.exit(cli.main())
     raise
 from ifa_fusion import reference

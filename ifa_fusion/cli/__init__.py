@@ -7,9 +7,9 @@ load. Commands know nothing of each other; what they give back is shown here.
 from __future__ import annotations
 
 import argparse
-import sys
+import os
+import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from ifa_fusion.cli import bench, explain, fuse, generate, info, verify
@@ -19,12 +19,27 @@ from ifa_fusion.models.exit_codes import BAD_INPUT, run
 _COMMANDS = {
     "info": info, "explain": explain, "fuse": fuse, "verify": verify, "generate": generate, "bench": bench
 }  # fmt: skip
+_ERRORS = "3"
+"""The level of MindSpore's log at which it shows errors and no warnings."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence, without the usage before it."""
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def prepare() -> None:
+    """What has to be done before MindSpore is imported, which takes seconds.
+
+    Answers --help and bad usage, which ends the process. Keeps MindSpore's own warnings from between our lines, unless
+    --debug is given or the environment says what MindSpore shall log; its errors are still shown.
+    """
+    options = _parser().parse_args()
+    if not options.debug:
+        os.environ.setdefault("GLOG_v", _ERRORS)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it, without the traceback of an import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,14 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those after the program's name; by default what the process was started with.
     """
     options = _parser().parse_args(arguments)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(f"ifa-fusion {options.command}", _execute, options)
-
-
-def is_running() -> bool:
-    """Whether this process was started as the command line."""
-    started = Path(sys.argv[0]).name if sys.argv else ""
-    # While Python looks for the module of -m, that is its argument 0.
-    return started == "ifa-fusion" or (started == "-m" and "ifa_fusion" in sys.orig_argv)
 
 
 def _execute(options: argparse.Namespace) -> int:
@@ -60,5 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=summary, description=command.__doc__)
         command.add_options(subparser)
         subparser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-        subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        subparser.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error, and MindSpore's warnings"
+        )
     return parser

@@ -69,5 +69,9 @@ def failing():
     raise KeyError("weights")
 
 
+def interrupted():
+    raise KeyboardInterrupt
+
+
 def nothing():
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,16 @@ import sys
 sys.argv = ["/usr/bin/ifa-fusion", *sys.argv[1:]]
 from ifa_fusion.cli import main
 sys.exit(main())
+"""
+
+INTERRUPTED_IMPORT = """
+import signal, sys
+class Finder:
+    @staticmethod
+    def find_spec(name, *rest):
+        if name == "mindspore":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder)
 """
 
 
@@ -77,14 +88,33 @@ def test_other_commands_say_why_the_library_does_not_load():
     assert found.stderr.count("\n") == 1
 
 
-def test_module_finds_networks_in_the_current_folder(tmp_path):
-    (tmp_path / "mine.py").write_text("import mindspore as ms\ndef net():\n    return ms.nn.ReLU(), ms.Tensor([1.0])\n")
+@pytest.mark.parametrize(("option", "warned"), [([], False), (["--debug"], True)], ids=["by default", "debug"])
+def test_module_finds_networks_in_the_current_folder(tmp_path, monkeypatch, option, warned):
+    monkeypatch.delenv("GLOG_v", raising=False)
+    (tmp_path / "mine.py").write_text(
+        "import mindspore as ms\ndef net():\n    ms.log.warning('a word')\n    return ms.nn.ReLU(), ms.Tensor([1.0])\n"
+    )
     found = subprocess.run(
-        [sys.executable, "-m", "ifa_fusion", "explain", "mine:net"],
+        [sys.executable, "-m", "ifa_fusion", "explain", "mine:net", *option],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert (found.returncode, found.stderr) == (0, "")
+    assert found.returncode == 0
     assert "no attention sites" in found.stdout
+    assert (found.stderr != "", "a word" in found.stderr) == (warned, warned)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["bench", "--help"], 0), (["fly"], 2), (["bench", "--rounds=0"], 2)]
+)
+def test_help_and_bad_usage_do_not_wait_for_mindspore(arguments, code):
+    found = run("import atexit, sys\natexit.register(lambda: print('mindspore' in sys.modules))\n", *arguments)
+    assert found.returncode == code
+    assert found.stdout.endswith("False\n")
+
+
+def test_an_interrupt_while_mindspore_is_imported():
+    found = run(INTERRUPTED_IMPORT, "explain", "x.onnx")
+    assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
