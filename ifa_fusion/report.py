@@ -143,7 +143,7 @@ class Report:
 
     def __str__(self) -> str:
         if not self.sites:
-            return "no attention sites seen (a graph that was compiled before is not seen again)"
+            return "no attention sites seen (one that is fused already, or was compiled before, is not seen again)"
         rows = [("site", "where", "status", "features", "reason")]
         for number, site in enumerate(self.sites, 1):
             status = "fused" if site.fused else site.reason

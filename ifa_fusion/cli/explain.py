@@ -54,4 +54,4 @@ def missing_fusion(options: argparse.Namespace, report: Report) -> str:
     """The failure where --require-fusion was given and nothing is fused."""
     if report.fused or not options.require_fusion:
         return ""
-    return f"--require-fusion was given, and of {len(report.sites)} attention sites none was fused."
+    return f"--require-fusion was given, and 0 of {len(report.sites)} attention sites are fused."

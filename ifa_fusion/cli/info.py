@@ -62,12 +62,17 @@ def _loaded() -> dict[str, str]:
     return {
         "library": str(_native.LIBRARY_PATH),
         "instruction set": _native.instruction_set(),
-        "threads": str(_native.thread_count()),
+        "threads": f"{_native.thread_count()}{_asked_for()}",
         "MindSpore runs on": ms.get_context("device_target"),
-        "on a CPU": f"the kernel of ifa_fusion, {_native.instruction_set()}, up to {_native.thread_count()} threads",
+        "on a CPU": "the kernel of ifa_fusion",
         "on Ascend": "CANN's IncreFlashAttention, or the AscendC kernel where a graph asks for it",
         "AscendC kernel": str(package) if package else "no operator package (kernels/ascendc/build.sh makes one)",
     }
+
+
+def _asked_for() -> str:
+    asked = os.environ.get("OMP_NUM_THREADS")
+    return f" (OMP_NUM_THREADS={asked})" if asked else ""
 
 
 def _cann() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,7 +64,8 @@ def load(text: str, dims: Mapping[str, int], argument: str = "MODEL") -> Model:
     if text.endswith(".onnx"):
         return _onnx(Path(text), dims, argument)
     module, _, function = text.partition(":")
-    if not (function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+    is_module = all(part.isidentifier() for part in module.split(".")) and not module.endswith(".py")
+    if not (is_module and function.isidentifier()):
         raise ValueError(
             f"{argument} is {text!r}; it must be a .mindir or .onnx file, or a function as package.module:function."
         )
@@ -80,7 +82,10 @@ def refused_as(what: str) -> Iterator[None]:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0].rstrip(".") if lines else "no reason given"
-        raise ValueError(f"{what} ({type(error).__name__}: {reason}); --debug shows all of it.") from error
+        # Where in the network it is, as MindSpore's compiler lists it below the reason.
+        place = re.search(r"^# 0 In file (.+?:\d+),", str(error), re.MULTILINE)
+        where = f", at {place[1]}" if place else ""
+        raise ValueError(f"{what} ({type(error).__name__}: {reason}{where}); --debug shows all of it.") from error
 
 
 def _mindir(path: Path, dims: Mapping[str, int], argument: str) -> Model:

@@ -70,7 +70,7 @@ class TestExplain:
     def test_required_fusion(self, command):
         run = command("explain", "cli_networks:without_attention", "--require-fusion")
         assert run.code == 1
-        assert run.err.endswith("--require-fusion was given, and of 0 attention sites none was fused.\n")
+        assert run.err.endswith("--require-fusion was given, and 0 of 0 attention sites are fused.\n")
         assert command("explain", "cli_networks:without_attention").code == 0
 
 
@@ -161,12 +161,13 @@ def assert_sentence(run, *parts: str) -> None:
     ("arguments", "parts"),
     [
         (["decoder.txt"], ("MODEL is 'decoder.txt'", ".mindir or .onnx", "package.module:function")),
+        (["cli_networks.py:attention"], ("MODEL is 'cli_networks.py:attention'", "package.module:function")),
         (["no such:thing"], ("MODEL is 'no such:thing'", "package.module:function")),
         (["cli_networks:missing"], ("'cli_networks:missing'", "can't be called", "has no attribute 'missing'")),
         (["no_such_module:function"], ("can't be called", "No module named 'no_such_module'")),
         (["cli_networks:failing"], ("can't be called", "KeyError: 'weights'", "--debug")),
         (["cli_networks:nothing"], ("must return an nn.Cell or a function", "NoneType")),
-        (["cli_networks:broken"], ("MODEL is 'cli_networks:broken', which can't be compiled", "--debug")),
+        (["cli_networks:broken"], ("'cli_networks:broken', which can't be compiled", "cli_networks.py:39)", "--debug")),
         (["missing.mindir"], ("MODEL", "there is no missing.mindir")),
         (["missing.onnx"], ("MODEL", "there is no missing.onnx")),
         (["text.mindir"], ("MODEL must be a MindIR", "text.mindir")),
@@ -206,6 +207,11 @@ def test_debug_shows_the_traceback(command):
     with pytest.raises(ValueError, match="can't be called") as error:
         command("explain", "cli_networks:failing", "--debug")
     assert isinstance(error.value.__cause__, KeyError)
+
+
+def test_an_interrupt_is_one_line(command):
+    run = command("explain", "cli_networks:interrupted")
+    assert (run.code, run.out, run.err) == (130, "", "ifa-fusion explain: interrupted\n")
 
 
 def test_fusion_is_off_afterwards(command):
