@@ -84,7 +84,7 @@ def _write_node(node: ir.Node, versions: dict[str, int], scope: Scope) -> None:
 
 
 def _source(graph: ir.Graph, title: str, returned: str, scope: Scope) -> str:
-    inputs = [f"Tensor(shape={_shape(value)}, dtype={_dtype(value)})," for value in graph.inputs]
+    inputs = [f"{_expected(value)}," for value in graph.inputs]
     members = [f"self.{attribute} = weights[{_quoted(name)}]" for name, (attribute, _) in scope.weights.items()]
     body = "\n".join(
         [
@@ -126,6 +126,13 @@ def _dtype(value: ir.Value) -> str:
     return types.code(value.dtype or ir.DataType.UNDEFINED)
 
 
+def _expected(value: ir.Value) -> str:
+    """A tensor of an input's type and shape without data, which MindSpore would make at once for a static shape."""
+    shape = [size if isinstance(size, int) else None for size in value.shape or ()]
+    init = "" if None in shape else ", init=0"
+    return f"Tensor(shape={shape}, dtype={_dtype(value)}{init})"
+
+
 def _strings(names: Iterable[str | None]) -> str:
     return f"({' '.join(f'{_quoted(name)},' for name in names)})"
 
@@ -133,7 +140,3 @@ def _strings(names: Iterable[str | None]) -> str:
 def _quoted(text: str | None) -> str:
     """The literal of a string; what is not a plain name is escaped by Python itself."""
     return f'"{text}"' if re.fullmatch(r"[\w.:/ -]*", text or "", re.ASCII) else ascii(text)
-
-
-def _shape(value: ir.Value) -> list[int | None]:
-    return [size if isinstance(size, int) else None for size in value.shape or ()]

@@ -40,6 +40,7 @@ def simplify(model: ir.Model, dims: Mapping[str, int]) -> None:
     _forget_types(model)
     with refused_as("the model can't be simplified"):
         _inline(model)
+        _check_splits(model.graph)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         fold = _Fold()
         _remove_dead(fold(model).model)
@@ -133,6 +134,14 @@ def _inline(model: ir.Model) -> None:
     if nodes(model.graph) > _MOST_NODES:
         raise OnnxError(f"the model has more than {_MOST_NODES} nodes, or a function that calls itself")
     passes.InlinePass()(model)
+
+
+def _check_splits(graph: ir.Graph) -> None:
+    """Refuses a Split whose attribute and outputs contradict each other: ONNX's inference ends the process on it."""
+    for node in graph.all_nodes():
+        parts = node.attributes.get_int("num_outputs", len(node.outputs))
+        if node.op_type == "Split" and parts != len(node.outputs):
+            raise OnnxError(f"{shown(node.name)} (Split) has {len(node.outputs)} outputs, but num_outputs is {parts}")
 
 
 class _Fold(FoldConstantsPass):

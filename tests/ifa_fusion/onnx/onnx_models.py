@@ -114,8 +114,11 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
     return path
 
 
-def session_of(path: Path) -> onnxruntime.InferenceSession:
-    """A session that runs the nodes as they are: optimised, it takes models that break their operators' rules."""
+def session_of(path: Path | bytes) -> onnxruntime.InferenceSession:
+    """A session of a file or its content that runs the nodes as they are.
+
+    Optimised, it takes models that break their operators' rules.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1

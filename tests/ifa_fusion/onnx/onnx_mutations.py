@@ -82,10 +82,93 @@ def indexing() -> onnx.ModelProto:
     )
 
 
+def quantised() -> onnx.ModelProto:
+    """Grouped attention as onnxruntime's tools write it, behind quantised weights of both kinds.
+
+    The cache is not returned: nothing says what is behind an end.
+    """
+    random = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("SimplifiedLayerNormalization", ["x", "norm"], ["normed"], epsilon=1e-5),
+        helper.make_node("MatMulNBits", ["normed", "bits", "bit_scales"], ["query"], K=16, N=16, bits=4, block_size=16),
+        helper.make_node("DequantizeLinear", ["levels", "scales", "points"], ["weight"], axis=1),
+        helper.make_node("MatMul", ["normed", "weight"], ["key_value"]),
+        helper.make_node("Split", ["key_value"], ["key", "value"], axis=-1, num_outputs=2),
+        helper.make_node(
+            "GroupQueryAttention",
+            ["query", "key", "value", "past_key", "past_value", "last", "total"],
+            ["y", "present_key", "present_value"],
+            num_heads=2,
+            kv_num_heads=1,
+        ),
+    ]
+    for node in nodes:
+        if node.op_type in ("MatMulNBits", "GroupQueryAttention"):
+            node.domain = "com.microsoft"
+    weights = {
+        "norm": random.random(16, np.float32),
+        "bits": random.integers(0, 256, (16, 1, 8), np.uint8),
+        "bit_scales": random.random((16, 1), np.float32) * 0.1,
+        "levels": random.integers(-128, 128, (16, 16), np.int8),
+        "scales": random.random(16, np.float32) * 0.01,
+        "points": random.integers(-9, 9, 16, np.int8),
+        "last": np.array([2, 2], np.int32),
+        "total": np.array(3, np.int32),
+    }
+    cache = (FLOAT, [2, 1, 2, 8])
+    model = onnx_models.model_of(
+        nodes,
+        {"x": (FLOAT, [2, 1, 16]), "past_key": cache, "past_value": cache},
+        {"y": (FLOAT, [2, 1, 16])},
+        weights,
+    )
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+def levels() -> onnx.ModelProto:
+    """Activations quantised over their range and with given scales, and the products of both kinds."""
+    random = np.random.default_rng(3)
+    nodes = [
+        helper.make_node(
+            "SkipSimplifiedLayerNormalization", ["x", "skip", "norm"], ["normed"], domain="com.microsoft", epsilon=1e-5
+        ),
+        helper.make_node("DynamicQuantizeLinear", ["normed"], ["levels", "scale", "point"]),
+        helper.make_node("MatMulInteger", ["levels", "up", "point", "up_points"], ["product"]),
+        helper.make_node("Cast", ["product"], ["whole"], to=FLOAT),
+        helper.make_node("Mul", ["scale", "up_scales"], ["both"]),
+        helper.make_node("Mul", ["whole", "both"], ["projected"]),
+        helper.make_node("QuantizeLinear", ["projected", "a", "a_point"], ["quantised"]),
+        helper.make_node(
+            "QLinearMatMul", ["quantised", "a", "a_point", "down", "b", "b_point", "c", "c_point"], ["result"]
+        ),
+        helper.make_node("DequantizeLinear", ["result", "c", "c_point"], ["y"]),
+    ]
+    weights = {
+        "norm": random.random(8, np.float32),
+        "up": random.integers(-128, 128, (8, 6), np.int8),
+        "up_points": random.integers(-9, 9, 6, np.int8),
+        "up_scales": random.random(6, np.float32) * 0.01,
+        "a": np.float32(0.02),
+        "a_point": np.uint8(128),
+        "down": random.integers(-128, 128, (6, 4), np.int8),
+        "b": np.float32(0.01),
+        "b_point": np.int8(3),
+        "c": np.float32(0.05),
+        "c_point": np.uint8(120),
+    }
+    kind = (FLOAT, ["batch", 3, 8])
+    model = onnx_models.model_of(nodes, {"x": kind, "skip": kind}, {"y": (FLOAT, ["batch", 3, 4])}, weights, opset=21)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "levels": levels,
     "linear": onnx_models.linear,
     "attention": onnx_models.attention,
     "indexing": indexing,
+    "quantised": quantised,
 }
 
 
@@ -132,8 +215,8 @@ def _other_numbers(draw: st.DrawFn, graph: onnx.GraphProto) -> None:
     """Axes, bounds and sizes move a little, weights take special values (not -0.0: MindSpore divides by it as by 0)."""
     weight = draw(st.sampled_from(list(graph.initializer)))
     values = numpy_helper.to_array(weight).copy()
-    if values.dtype == np.int64:
-        values += draw(st.integers(-2, 2))
+    if values.dtype.kind in "iu":
+        values = (values.astype(np.int64) + draw(st.integers(-2, 2))).astype(values.dtype)
     else:
         values.flat[: draw(st.integers(1, 9))] = draw(st.sampled_from([0.0, 1.5, -3.0, 1e-40, 1e30, np.inf, np.nan]))
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))

@@ -26,6 +26,8 @@ _HANGS = 60
 """Seconds after which an import, which takes some milliseconds, counts as hanging and ends the process."""
 _ROOM = 2 << 30
 """Bytes that onnxruntime may take for a model of a few kilobytes."""
+_TO_INTEGERS = ("Cast", "QuantizeLinear", "DynamicQuantizeLinear")
+_LARGEST = 1 << 31
 
 seeded = settings(
     derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False
@@ -65,16 +67,32 @@ def limited_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def are_integers_defined(file: Path, inputs: dict[str, np.ndarray]) -> bool:
+    """Whether what becomes an integer is a number not too large for one: of others no rule says what they become."""
+    model = onnx.load(file)
+    floats = {node.input[0] for node in model.graph.node if node.op_type in _TO_INTEGERS}
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in floats)
+    values = onnx_models.session_of(model.SerializeToString()).run(None, inputs) if floats else []
+    return all(np.all(np.abs(value.astype(np.float64)) < _LARGEST) for value in values)
+
+
 def answer(file: Path) -> tuple[dict[str, np.ndarray], list[np.ndarray]] | None:
-    """Inputs and onnxruntime's outputs, None if it refuses the model, its inputs are large, or their types others."""
+    """Inputs and onnxruntime's outputs.
+
+    None if it refuses the model, its inputs are large, their types others, or its integers not defined, and if inputs
+    are empty: it ends the process on empty matrices of levels.
+    """
     try:
         with limited_memory():
             session = onnx_models.session_of(file)
             sizes = [[_SIZE if not isinstance(s, int) else s for s in value.shape] for value in session.get_inputs()]
-            if any(np.prod(shape, dtype=float) > 10_000 for shape in sizes):
+            if not all(0 < np.prod(shape, dtype=float) <= 10_000 for shape in sizes):
                 return None
             names = {s: _SIZE for value in session.get_inputs() for s in value.shape if not isinstance(s, int)}
             inputs = onnx_models.inputs_of(file, names)
+            if not are_integers_defined(file, inputs):
+                return None
             return inputs, onnx_models.expected(file, inputs)
     except Exception:  # onnxruntime has a class for each way to fail
         return None
