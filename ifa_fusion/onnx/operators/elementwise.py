@@ -172,9 +172,9 @@ def power(node: Node) -> str:
 def extremum(node: Node) -> str | Numbers:
     """The largest or the smallest of several operands that broadcast."""
     if are_sizes(node):
-        return combined(
-            node, lambda *codes: codes[0] if len(codes) == 1 else f"{node.op_type.lower()}({', '.join(codes)})"
-        )
+        # Python's max and min would be branches, behind which graph mode loses reshapes
+        better = ">" if node.op_type == "Max" else "<"
+        return combined(node, lambda *codes: reduce(lambda a, b: f"({b} + ({a} - {b}) * ({a} {better} {b}))", codes))
     bounds = [code for i in range(len(node)) if is_number(code := node.operand(i))]
     if len(node) == 2 and len(bounds) == 1:
         # MindSpore's CPU finds -inf to be no less than the lowest finite float, but clamps rightly
