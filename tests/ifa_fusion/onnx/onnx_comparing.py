@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import onnx
+import onnx.compose
 import onnxruntime
 from mindspore import Tensor, nn
 from mindspore.train import mind_ir_pb2
@@ -45,10 +47,10 @@ class Both:
             bound = tolerance or {np.dtype(np.float32): 1e-5, np.dtype(np.float16): 4e-3}.get(ours.dtype, 0)
             np.testing.assert_allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=bound, atol=bound)
 
-    def calls_kernel(self) -> bool:
-        """Whether the network's code calls the kernel."""
+    def kernel_calls(self) -> int:
+        """How often the network's code calls the kernel."""
         file = sys.modules[type(self.network).__module__].__file__
-        return "decode_attention(" in Path(str(file)).read_text()
+        return Path(str(file)).read_text().count("decode_attention(")
 
     def kernels_in_mindir(self, folder: Path) -> int:
         """The IncreFlashAttention nodes of the network's MindIR."""
@@ -84,6 +86,19 @@ def model_of_nodes(
     return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
+def merged(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
+    """One model that computes what several of the same operator sets do, all names of each behind its own."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(next(iter(models.values())))
+    whole.graph.Clear()
+    whole.graph.name = "merged"
+    for name, model in models.items():
+        graph = onnx.compose.add_prefix(model, f"{name}/").graph
+        for field in ("node", "input", "output", "initializer"):
+            getattr(whole.graph, field).extend(getattr(graph, field))
+    return whole
+
+
 def run_ours(folder: Path, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Both:
     """The results of the imported network alone."""
     onnx.save(model, folder / "model.onnx")
@@ -98,3 +113,20 @@ def run_both(folder: Path, model: onnx.ModelProto, feeds: Mapping[str, np.ndarra
     ours = run_ours(folder, model, feeds)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return Both(ours.network, ours.inputs, ours.ours, session.run(None, dict(feeds)))
+
+
+def run_together(
+    folder: Path, cases: Mapping[str, tuple[onnx.ModelProto, Mapping[str, np.ndarray]]]
+) -> dict[str, Both]:
+    """The results of several models, by their names, which are compiled as one network."""
+    feeds = {f"{name}/{key}": array for name, (_, fed) in cases.items() for key, array in fed.items()}
+    both = run_both(folder, merged({name: model for name, (model, _) in cases.items()}), feeds)
+    ours, theirs = iter(both.ours), iter(both.theirs)
+    return {
+        name: replace(
+            both,
+            ours=list(itertools.islice(ours, len(model.graph.output))),
+            theirs=list(itertools.islice(theirs, len(model.graph.output))),
+        )
+        for name, (model, _) in cases.items()
+    }

@@ -126,14 +126,14 @@ IN_PARTS = {
 def test_one_position_calls_the_kernel(tmp_path, case):
     both = case.run(tmp_path)
     both.assert_close()
-    assert both.calls_kernel()
+    assert both.kernel_calls()
 
 
 @pytest.mark.parametrize("case", IN_PARTS.values(), ids=IN_PARTS)
 def test_what_the_kernel_can_not_express_is_written_out(tmp_path, case):
     both = case.run(tmp_path)
     both.assert_close()
-    assert not both.calls_kernel()
+    assert not both.kernel_calls()
 
 
 def test_batch_past_and_mask_may_stay_open(tmp_path):
@@ -151,7 +151,7 @@ def test_a_query_of_open_length_is_written_out(tmp_path):
     dynamic |= {name: {2: "past_length"} for name in ("past_key", "past_value")}
     both = case.run(tmp_path, dynamic)
     both.assert_close()
-    assert not both.calls_kernel()
+    assert not both.kernel_calls()
 
 
 def test_heads_that_do_not_share_evenly_are_refused(tmp_path):

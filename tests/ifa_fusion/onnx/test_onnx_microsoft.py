@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import mindspore as ms
 import numpy as np
 import pytest
 from onnx import helper
-from onnx_comparing import MICROSOFT, Both, model_of_nodes, run_both
+from onnx_comparing import MICROSOFT, Both, model_of_nodes, run_both, run_together
 
 from ifa_fusion.onnx import OnnxError
 
@@ -108,10 +109,11 @@ class Grouped:
         self.outputs = ["output", "present_key", "present_value"]
         self.node = node_of("GroupQueryAttention", feeds, self.outputs, kv_num_heads=kv_heads, **attributes)
 
-    def run(self, folder, constants=(), dynamic=None) -> Both:
+    def model(self, constants=(), dynamic=None):
+        """The model and what it is fed."""
         feeds = {name: array for name, array in self.feeds.items() if name not in constants}
         weights = {name: self.feeds[name] for name in constants}
-        return run_both(folder, model_of_nodes([self.node], feeds, self.outputs, weights, dynamic=dynamic), feeds)
+        return model_of_nodes([self.node], feeds, self.outputs, weights, dynamic=dynamic), feeds
 
     def assert_close(self, both: Both) -> None:
         """Compares what is specified: not the rows of padding, nor what a cache holds behind a sequence's end."""
@@ -159,36 +161,34 @@ IN_PARTS = {
 }
 
 
-@pytest.mark.parametrize("case", BY_KERNEL.values(), ids=BY_KERNEL)
-def test_one_position_of_grouped_attention_calls_the_kernel(tmp_path, case):
-    both = case.run(tmp_path, constants=["total_sequence_length"])
-    case.assert_close(both)
-    assert both.calls_kernel()
+@pytest.mark.parametrize("cases, calls", [(BY_KERNEL, len(BY_KERNEL)), (IN_PARTS, 0)], ids=["by kernel", "in parts"])
+def test_grouped_attention_calls_the_kernel_where_it_can(tmp_path, cases, calls):
+    models = {name: case.model(constants=["total_sequence_length"]) for name, case in cases.items()}
+    results = run_together(tmp_path, models)
+    for name, case in cases.items():
+        case.assert_close(results[name])
+    assert results["bias"].kernel_calls() == calls
 
 
-@pytest.mark.parametrize("case", IN_PARTS.values(), ids=IN_PARTS)
-def test_what_the_kernel_can_not_express_is_written_out(tmp_path, case):
-    both = case.run(tmp_path, constants=["total_sequence_length"])
-    case.assert_close(both)
-    assert not both.calls_kernel()
-
-
-@pytest.mark.parametrize("past, total", [(6, 7), (12, 7)])
-@pytest.mark.parametrize("axes", [{2: "past_length"}, {}], ids=["open past", "bound past"])
-def test_the_total_length_may_come_with_the_call(tmp_path, past, total, axes):
-    case = Grouped(batch=2, past=past, total=total, lengths=[total, 3])
-    both = case.run(tmp_path, dynamic=dict.fromkeys(("past_key", "past_value"), axes))
-    case.assert_close(both)
-    assert both.calls_kernel()
+def test_the_total_length_may_come_with_the_call(tmp_path):
+    cases, models = {}, {}
+    for past, (kind, axes) in itertools.product((6, 12), {"open": {2: "past_length"}, "bound": {}}.items()):
+        case = cases[f"{past}, {kind}"] = Grouped(batch=2, past=past, total=7, lengths=[7, 3])
+        models[f"{past}, {kind}"] = case.model(dynamic=dict.fromkeys(("past_key", "past_value"), axes))
+    results = run_together(tmp_path, models)
+    for name, case in cases.items():
+        case.assert_close(results[name])
+    assert results["6, open"].kernel_calls() == len(cases)
 
 
 def test_batch_and_past_may_stay_open(tmp_path):
     case = Grouped(batch=2, lengths=[7, 3], do_rotary=1, extra=angles())
     dynamic = {name: {0: "batch"} for name in ("query", "key", "value", "seqlens_k")}
     dynamic |= {name: {0: "batch", 2: "past_length"} for name in ("past_key", "past_value")}
-    both = case.run(tmp_path, constants=["total_sequence_length", "cos_cache", "sin_cache"], dynamic=dynamic)
+    constants = ["total_sequence_length", "cos_cache", "sin_cache"]
+    both = run_both(tmp_path, *case.model(constants, dynamic))
     case.assert_close(both)
-    assert both.calls_kernel()
+    assert both.kernel_calls() == 1
 
 
 SCALES = {name: np.ones(1, np.float32) for name in ("k_scale", "v_scale")}
@@ -201,7 +201,7 @@ REFUSED = {
 @pytest.mark.parametrize("named, case", REFUSED.items(), ids=REFUSED)
 def test_other_forms_are_refused_by_name(tmp_path, named, case):
     with pytest.raises(OnnxError, match=f"GroupQueryAttention.*{named}"):
-        case.run(tmp_path)
+        run_both(tmp_path, *case.model())
 
 
 def drawn(seed=0, **shapes):
@@ -228,13 +228,21 @@ MULTI_HEAD_CASES = {
 }
 
 
-@pytest.mark.parametrize("feeds, attributes, kernels", MULTI_HEAD_CASES.values(), ids=MULTI_HEAD_CASES)
-def test_multi_head_attention(tmp_path, feeds, attributes, kernels):
+def attending(name, feeds, attributes):
+    """The model of a node of attention, whose cache is returned where it has one, and what it is fed."""
     outputs = ["output", "present_key", "present_value"] if "past_key" in feeds else ["output"]
-    node = node_of("MultiHeadAttention", feeds, outputs, **attributes)
-    both = run_both(tmp_path, model_of_nodes([node], feeds, outputs), feeds)
-    both.assert_close()
-    assert both.calls_kernel() == kernels
+    return model_of_nodes([node_of(name, feeds, outputs, **attributes)], feeds, outputs), feeds
+
+
+def test_multi_head_attention(tmp_path):
+    models = {
+        name: attending("MultiHeadAttention", feeds, attributes)
+        for name, (feeds, attributes, _) in MULTI_HEAD_CASES.items()
+    }
+    results = run_together(tmp_path, models)
+    for both in results.values():
+        both.assert_close()
+    assert results["grown"].kernel_calls() == sum(calls for *_, calls in MULTI_HEAD_CASES.values())
 
 
 BUFFER = drawn(**QKV, past_key=(2, HEADS, 12, SIZE), past_value=(2, HEADS, 12, SIZE)) | {
@@ -249,13 +257,12 @@ DECODER_MASKED = {
 }
 
 
-@pytest.mark.parametrize("feeds, attributes", DECODER_MASKED.values(), ids=DECODER_MASKED)
-def test_decoder_masked_multi_head_attention(tmp_path, feeds, attributes):
-    outputs = ["output", "present_key", "present_value"] if "past_key" in feeds else ["output"]
-    node = node_of("DecoderMaskedMultiHeadAttention", feeds, outputs, **attributes)
-    both = run_both(tmp_path, model_of_nodes([node], feeds, outputs), feeds)
-    both.assert_close()
-    assert both.calls_kernel()
+def test_decoder_masked_multi_head_attention(tmp_path):
+    models = {name: attending("DecoderMaskedMultiHeadAttention", *case) for name, case in DECODER_MASKED.items()}
+    results = run_together(tmp_path, models)
+    for both in results.values():
+        both.assert_close()
+    assert results["cross"].kernel_calls() == len(models)
 
 
 def rotary(x, positions, size=SIZE, **attributes):
@@ -323,27 +330,19 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("node, feeds, weights", OTHERS.values(), ids=OTHERS)
-def test_other_operators(tmp_path, node, feeds, weights):
-    outputs = [name for name in node.output if name]
-    run_both(tmp_path, model_of_nodes([node], feeds, outputs, weights), feeds).assert_close(
-        1e-4 if node.op_type == "MatMulNBits" else None
-    )
+def test_other_operators(tmp_path):
+    models = {
+        name: (model_of_nodes([node], feeds, [output for output in node.output if output], weights), feeds)
+        for name, (node, feeds, weights) in OTHERS.items()
+    }
+    for name, both in run_together(tmp_path, models).items():
+        both.assert_close(1e-4 if "bits" in name else None)
 
 
 def test_kernels_stand_in_the_mindir(tmp_path):
-    cases = [
-        ("GroupQueryAttention", Grouped(past=12, total=7).feeds, {"kv_num_heads": 2}),
-        ("MultiHeadAttention", drawn(**QKV, **PAST), {}),
-        ("DecoderMaskedMultiHeadAttention", BUFFER, {"past_present_share_buffer": 1}),
-    ]
-    nodes, feeds, outputs = [], {}, []
-    for name, fed, attributes in cases:
-        node = node_of(name, fed, ["output", "present_key", "present_value"], **attributes)
-        for names in (node.input, node.output):
-            names[:] = [place and f"{name}.{place}" for place in names]
-        nodes.append(node)
-        feeds |= {f"{name}.{place}": array for place, array in fed.items()}
-        outputs.extend(node.output)
-    both = run_both(tmp_path, model_of_nodes(nodes, feeds, outputs), feeds)
-    assert both.kernels_in_mindir(tmp_path) == len(cases)
+    models = {
+        "grouped": Grouped(past=12, total=7).model(),
+        "multi-head": attending("MultiHeadAttention", drawn(**QKV, **PAST), {}),
+        "decoder masked": attending("DecoderMaskedMultiHeadAttention", BUFFER, {"past_present_share_buffer": 1}),
+    }
+    assert run_together(tmp_path, models)["grouped"].kernels_in_mindir(tmp_path) == len(models)
