@@ -125,9 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     same = [run.tokens == served[1].tokens for run in served.values()]
     console.print(f"the same tokens as one at a time: {sum(same)} of {len(same)} batch sizes")
     speeds = {batch: sum(map(len, run.tokens)) / run.seconds for batch, run in served.items()}
-    console.print(
-        "tokens written per second:", ", ".join(f"{batch} rows {speed:.1f}" for batch, speed in speeds.items())
-    )
+    speed_of = (f"{batch} {'row' if batch == 1 else 'rows'} {speed:.1f}" for batch, speed in speeds.items())
+    console.print("tokens written per second:", ", ".join(speed_of))
     if options.figures:
         console.save_svg(
             str(options.figures / "example-continuous-batching.svg"), title="examples/continuous_batching.py"
