@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
+from ifa_fusion.onnx.bounds import decide_extrema
 from ifa_fusion.onnx.errors import OnnxError, refused_as, shown
 from ifa_fusion.onnx.inference import SchemaInference, inference_of
 from ifa_fusion.onnx.operators import writer_of
@@ -44,6 +45,7 @@ def simplify(model: ir.Model, dims: Mapping[str, int]) -> None:
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         fold = _Fold()
         _remove_dead(fold(model).model)
+        decide_extrema(model.graph)
         for _ in range(_ROUNDS):
             if _is_static(model.graph):
                 break

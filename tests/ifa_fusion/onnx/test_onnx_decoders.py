@@ -15,31 +15,14 @@ import mindspore as ms
 import numpy as np
 import onnx
 import pytest
-from decoder_table import (
-    BOUND,
-    FILES,
-    FOLDER,
-    LENGTHS,
-    STEP,
-    Inputs,
-    inputs_of,
-    maker_of,
-    outputs_of,
-    parts_of,
-    run,
-    session_of,
-)
+from decoder_table import BOUND, FILES, FOLDER, LENGTHS, STEP, Inputs, inputs_of, outputs_of, parts_of, run, session_of
 
 import ifa_fusion
 from ifa_fusion.onnx import load
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}
-#: What is not fused, by architecture and exporter; all else is.
-REFUSED = {
-    ("gemma2", "torchscript"): "score_op",  # caps its scores by tanh, which the operator can't express
-    ("gemma2", "dynamo"): "score_op",
-    ("mpt", "dynamo"): "bias_shape",  # slices its bias along the query axis from a computed start
-}
+#: What the operator can't express; all else is fused.
+REFUSED = {"gemma2": "score_op"}  # caps its scores by tanh
 
 
 def usual(files: list[Path]) -> list[Path]:
@@ -70,11 +53,11 @@ def graph_mode() -> Iterator[None]:
     ],
 )
 def test_agrees_with_onnxruntime_and_fuses(path, dims):
-    dtype = parts_of(path)[-1]
+    architecture, *_, dtype = parts_of(path)
     outcome = run(path, dims)
     assert outcome.unfused <= TOLERANCES[dtype]
     assert outcome.fused <= TOLERANCES[dtype]
-    assert outcome.reasons == [REFUSED.get(maker_of(path), "fused")] * count(path, "Softmax")
+    assert outcome.reasons == [REFUSED.get(architecture, "fused")] * count(path, "Softmax")
 
 
 def test_attention_nodes_become_the_operator(tmp_path):
