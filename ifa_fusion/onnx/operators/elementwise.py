@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator as python
-from functools import reduce
+from functools import partial, reduce
 
 import onnx_ir as ir
 
@@ -172,15 +172,19 @@ def power(node: Node) -> str:
 def extremum(node: Node) -> str | Numbers:
     """The largest or the smallest of several operands that broadcast."""
     if are_sizes(node):
-        # Python's max and min would be branches, behind which graph mode loses reshapes
-        better = ">" if node.op_type == "Max" else "<"
-        return combined(node, lambda *codes: reduce(lambda a, b: f"({b} + ({a} - {b}) * ({a} {better} {b}))", codes))
+        return combined(node, lambda *codes: reduce(partial(_better, node), codes))
     bounds = [code for i in range(len(node)) if is_number(code := node.operand(i))]
     if len(node) == 2 and len(bounds) == 1:
         # MindSpore's CPU finds -inf to be no less than the lowest finite float, but clamps rightly
         x = "{1}" if is_number(node.operand(0)) else "{0}"
         return computed(node, f"ops.clamp({x}, {'min' if node.op_type == 'Max' else 'max'}={bounds[0]})")
     return _chained(node, f"ops.{node.op_type.lower()}imum")
+
+
+def _better(node: Node, a: str, b: str) -> str:
+    """The larger of two integers, for Min the smaller; not by a branch, behind which graph mode loses reshapes."""
+    larger, smaller = (a, b) if node.op_type == "Max" else (b, a)
+    return node.let(either(f"({larger} > {smaller})", a, b), node.op_type.lower())
 
 
 @operator("Sum")

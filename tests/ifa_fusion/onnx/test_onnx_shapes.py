@@ -42,6 +42,19 @@ MODELS = {
             first = Slice(x, axis, ones_end)
             y = Expand(first, chosen)
         }""",
+    "the largest and the smallest of many sizes": f"""
+        (float[n, m] x, float[k] like) => (float[a] y, float[b] z)
+        <int64[1] first = {{0}}, int64[1] second = {{1}}> {{
+            s = Shape(x)
+            rows = Gather(s, first)
+            columns = Gather(s, second)
+            more = Shape(like)
+            largest = Max(rows, {", ".join(["columns", "more", "rows"] * 9)})
+            smallest = Min(rows, {", ".join(["columns", "more", "rows"] * 9)})
+            one = Gather(like, first)
+            y = Expand(one, largest)
+            z = Expand(one, smallest)
+        }}""",
     "Expand in both directions": """
         (float[n, m] x) => (float[a, b, c] y)
         <int64[1] three = {3}, int64[1] one = {1}> {
