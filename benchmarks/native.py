@@ -40,7 +40,7 @@ def load(path: Path = LIBRARY) -> ctypes.CDLL:
     """The library; FileNotFoundError with a sentence when it was not built."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"--library is '{path}', which is not there; `pip install .` in the source folder builds it."
+            f"the benchmark's library {str(path)!r} is not there; `pip install .` in the source folder builds it."
         )
     library = ctypes.CDLL(str(path.absolute()))
     library.ifa_bench_attend.argtypes = [ctypes.POINTER(_Call)]

@@ -110,7 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ms.set_context(mode=ms.GRAPH_MODE)
     console = Console(record=True, width=130)
-    config, weights, endless = load(options.checkpoint)
+    try:
+        config, weights, endless = load(options.checkpoint)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     prompts = list(islice(endless, options.requests))
     served = {}
     with ifa_fusion.fusion():

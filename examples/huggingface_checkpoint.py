@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if options.checkpoint is None:
             make_checkpoint(Path(scratch))
-        return write(options.checkpoint or Path(scratch), options)
+        try:
+            return write(options.checkpoint or Path(scratch), options)
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
 
 
 def write(folder: Path, options: argparse.Namespace) -> int:

@@ -78,6 +78,8 @@ class TextTokenizer:
     def load(cls, path: str | Path) -> TextTokenizer:
         """From a folder with tokenizer.json, or a GGUF file. Raises FileNotFoundError or ValueError."""
         path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist; it must be a folder or a .gguf file")
         if path.suffix == ".gguf":
             return cls(_gguf_tokenizer(path))
         file = path / TOKENIZER_FILE if path.is_dir() else path

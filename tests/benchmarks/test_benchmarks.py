@@ -181,7 +181,7 @@ def test_a_ring_passes_enough_memory_between_two_uses_of_a_slot():
     ("arguments", "said"),
     [
         (["--shape", "1,4,3,16,8"], "--shape is '1,4,3,16,8'; it must be B,N,kvN,S,D"),
-        (["--library", "nowhere.so"], "--library is 'nowhere.so', which is not there"),
+        (["--library", "nowhere.so"], "the benchmark's library 'nowhere.so' is not there"),
     ],
 )
 def test_bad_usage_is_one_sentence(arguments, said, capsys):

@@ -54,6 +54,15 @@ def test_huggingface_checkpoint(run, tmp_path):
     assert "2 of 2 attentions fused, tokens the same" in output
 
 
+@pytest.mark.parametrize("name", ["huggingface_checkpoint.py", "continuous_batching.py"])
+def test_wrong_folder_is_one_sentence(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--checkpoint", "/nowhere"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    assert end.value.code == 2
+    assert "error: checkpoint '/nowhere' does not exist" in capsys.readouterr().err
+
+
 def test_deploy_onnx(run, tmp_path):
     output = run("deploy_onnx.py", "--folder", tmp_path)
     assert "fused, MHA 4/4, BNSD float32, length ?, head size 16" in output

@@ -72,7 +72,7 @@ def test_other_tokens_are_a_failure(command, checkpoint, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--checkpoint", "nowhere", "--prompt", "the"], ("'nowhere'", "does not exist")),
+        (["--checkpoint", "nowhere", "--prompt", "the"], ("checkpoint 'nowhere' does not exist",)),
         (["--prompt", "the"], ("--checkpoint",)),
         (["--checkpoint", "x", "--prompt", "the", "--tokens", "0"], ("--tokens", "1 or more", "'0'")),
     ],
