@@ -10,9 +10,6 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
-_LEAST = -1e30
-"""As good as -inf for a score; on a CPU MindSpore finds -inf the greater of -inf and the least float32."""
-
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """From (B, L, heads * D) to (B, heads, L, D)."""
@@ -102,23 +99,15 @@ def mask_scores(scores: Tensor, mask: Tensor | None, bias: Tensor | None) -> Ten
     return scores
 
 
-def attention_weights(scores: Tensor) -> Tensor:
-    """The softmax of masked scores, float32 of any shape, over the last axis; uniform where all scores are -inf.
-
-    On a CPU MindSpore computes no row of a tensor in which one is -inf alone: hence the bound.
-    """
-    return ops.softmax(ops.maximum(scores, _LEAST), -1)
-
-
 def zero_hidden(weights: Tensor, scores: Tensor) -> Tensor:
     """Weights with 0 where the score is -inf, which matters for queries that attend nothing."""
     return ops.where(scores == float("-inf"), 0.0, weights)
 
 
-def attention_weights_with_sinks(scores: Tensor, sinks: Tensor) -> Tensor:
-    """The softmax of scores (B, N, L, S) that share it with a sink of each head, of shape (N,)."""
+def with_sinks(scores: Tensor, sinks: Tensor) -> Tensor:
+    """Scores (B, N, L, S) with a sink of each head, of shape (N,), behind them: shape (B, N, L, S + 1)."""
     sink = ops.broadcast_to(sinks.astype(ms.float32).reshape(1, -1, 1, 1), (*scores.shape[:3], 1))
-    return ops.softmax(ops.concat((scores, sink), -1), -1)[..., :-1]
+    return ops.concat((scores, sink), -1)
 
 
 def attend(weights: Tensor, value: Tensor) -> Tensor:

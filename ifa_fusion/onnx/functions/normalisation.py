@@ -1,28 +1,19 @@
-"""Softmax and normalisation as ONNX defines them where MindSpore has no call of that form."""
+"""The logarithm of softmax, and normalisation, as ONNX defines them where MindSpore has no call of that form."""
 
 import mindspore as ms
 from mindspore import Tensor, ops
 
 
-def softmax(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Softmax over axes, NaN where all elements are -inf.
-
-    MindSpore's own on a CPU gives wrong numbers for a whole tensor as soon as one row of it is -inf throughout, as the
-    rows of padding are.
+def log_softmax(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The logarithm of the softmax over axes, NaN where all elements are -inf.
 
     Args:
         x: Floats of any shape.
-        axes: The axes whose elements add up to 1.
+        axes: The axes whose probabilities add up to 1.
 
     Returns:
-        The probabilities, of the shape and type of `x`.
+        The logarithms, of the shape and type of `x`.
     """
-    exponentials = ops.exp(x - ops.amax(x, axes, True))
-    return exponentials / ops.sum(exponentials, axes, True)
-
-
-def log_softmax(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """The logarithm of `softmax`, of the same arguments."""
     shifted = x - ops.amax(x, axes, True)
     return shifted - ops.log(ops.sum(ops.exp(shifted), axes, True))
 

@@ -13,6 +13,10 @@ _LARGEST_HEAD_SIZE = 512
 _LARGEST_GROUP = 64
 _MOST_KV_HEADS = 256
 
+_LEAST = -1e30
+"""As good as -inf for a score: on a CPU MindSpore computes no row of a tensor in which one is -inf alone, and finds
+-inf the greater of -inf and the least float32."""
+
 
 @dataclass(frozen=True)
 class Attending:
@@ -131,11 +135,13 @@ def _in_parts(node: Node, what: Attending) -> Attended:
 
 
 def _weights(node: Node, what: Attending, scores: str, hides: bool) -> str:
+    """Writes the softmax, in the network's own lines, which the pass names; uniform where all scores are -inf."""
     if what.sinks is not None:
-        return node.let(f"{node.function(functions.attention_weights_with_sinks)}({scores}, {what.sinks})", "weights")
+        joined = f"{node.function(functions.with_sinks)}({scores}, {what.sinks})"
+        return node.let(f"ops.softmax({joined}, -1)[..., :-1]", "weights")
     if not hides:
         return node.let(f"ops.softmax({scores}, -1)", "weights")
-    weights = node.let(f"{node.function(functions.attention_weights)}({scores})", "weights")
+    weights = node.let(f"ops.softmax(ops.maximum({scores}, {_LEAST}), -1)", "weights")
     if what.quantised and what.queries == 1:  # the pass folds no second use of the scores
         return weights
     return node.let(f"{node.function(functions.zero_hidden)}({weights}, {scores})", "weights")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from ifa_fusion.onnx.functions.normalisation import channels_scaled, layer_normalisation, log_softmax, softmax
+from ifa_fusion.onnx.functions.normalisation import channels_scaled, layer_normalisation, log_softmax
 from ifa_fusion.onnx.operators.integers import tuple_of
 from ifa_fusion.onnx.operators.node import Node
 from ifa_fusion.onnx.operators.precision import SUMS, narrowed, widened
 from ifa_fusion.onnx.operators.table import Unsupported, operator
 
-_SOFTMAX = {"Softmax": softmax, "LogSoftmax": log_softmax}
 
-
-@operator(*_SOFTMAX)
+@operator("Softmax", "LogSoftmax")
 def probabilities(node: Node) -> str:
-    """Softmax over an axis; before operator set 13 over that and all behind it."""
+    """Softmax over an axis; before operator set 13 over that and all behind it.
+
+    MindSpore's own on a CPU gives wrong numbers for a whole tensor as soon as one row of it is -inf throughout, as the
+    rows of padding are. It is written out in the network, whose line the pass then names for an attention.
+    """
     axis = node.attribute("axis", -1 if node.version >= 13 else 1)
     axes = [axis] if node.version >= 13 else list(range(axis % node.rank(0), node.rank(0)))
-    axes = [-1] if axes == [node.rank(0) - 1] else axes
+    over = tuple_of(map(str, [-1] if axes == [node.rank(0) - 1] else axes))
     x = widened(node, node.tensor(0), node.dtype(0), SUMS)
-    return narrowed(node, f"{node.function(_SOFTMAX[node.op_type])}({x}, {tuple_of(map(str, axes))})", SUMS)
+    if node.op_type == "LogSoftmax":
+        return narrowed(node, f"{node.function(log_softmax)}({x}, {over})", SUMS)
+    exponentials = node.let(f"ops.exp({x} - ops.amax({x}, {over}, True))", "exponentials")
+    return narrowed(node, f"{exponentials} / ops.sum({exponentials}, {over}, True)", SUMS)
 
 
 @operator("LayerNormalization")

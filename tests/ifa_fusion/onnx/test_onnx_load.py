@@ -117,7 +117,7 @@ def test_bound_dimensions_leave_no_shape_arithmetic():
 
 def test_attention_is_fused_and_agrees_at_every_length():
     path = saved(onnx_models.attention())
-    network = load(path)
+    network = load(path, source_dir="decoder")
     ifa_fusion.report(reset=True)
     with ifa_fusion.fusion():
         for length in (1, 6):
@@ -125,6 +125,11 @@ def test_attention_is_fused_and_agrees_at_every_length():
     report = ifa_fusion.report(reset=True)
     assert len(report.fused) >= 1
     assert not report.refused
+    lines = Path("decoder/decoder.py").read_text().splitlines()
+    for site in report.fused:
+        file, line = site.location.rsplit(":", 1)
+        assert file.endswith("decoder/decoder.py")
+        assert "exponentials = ops.exp(scaled" in lines[int(line) - 1]
     onnx_models.assert_agree(network, path, {"past": 6})
 
 
