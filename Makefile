@@ -69,10 +69,10 @@ test: test-cpp test-python
 test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure --parallel $(JOBS)
 
-# Of the grids a third: whole they take MindSpore more than half an hour to compile on two cores. Neighbours share a worker, for what
+# Of the grids a quarter: whole they take MindSpore more than half an hour to compile on two cores. Neighbours share a worker, for what
 # the tests of a file compute once; a worker that has none left takes from the other.
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
-	IFA_TEST_EVERY=3 python -m pytest -n $(WORKERS) --dist worksteal
+	IFA_TEST_EVERY=4 python -m pytest -n $(WORKERS) --dist worksteal
 
 # All tests in Python, and all cases of each.
 test-grids: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
@@ -94,11 +94,11 @@ $(SANITIZED_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake --build $(SANITIZED_BUILD) --target ifa_view_test ifa_cpu_core_test ifa_operator_fuzzer
 	@touch $@
 
-# The grids under AddressSanitizer and UndefinedBehaviorSanitizer, with every 7th problem of the largest. Without `behaviour` and
+# The grids under AddressSanitizer and UndefinedBehaviorSanitizer, with every 14th problem of the largest. Without `behaviour` and
 # `process`, whose long runs take more than ten minutes then.
 test-sanitized: $(SANITIZED_BUILD)/.built
 	$(SANITIZED_BUILD)/tests/passes/cpp/ifa_view_test
-	IFA_TEST_EVERY=7 $(SANITIZED_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -behaviour -process
+	IFA_TEST_EVERY=14 $(SANITIZED_BUILD)/tests/kernels/cpp/ifa_cpu_core_test -behaviour -process
 
 # Ran clean on a processor with AMX: two runs of 480 seconds beside each other (seeds 11 and 12) on a busy machine, 21,174
 # calls and 97 seconds of processor time in all.
