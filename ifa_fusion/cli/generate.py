@@ -95,11 +95,12 @@ def run(options: argparse.Namespace) -> Outcome:
     for name, scope in (scopes | {"fused": ifa_fusion.fusion}).items():
         with scope():
             net = build_model(config, weights, capacity=capacity)
-            texts[name] = _write(name, net, tokenizer, prompt, options.tokens)
+            title = f"{name}: " if options.compare else ""
+            texts[name] = _write(name, title, net, tokenizer, prompt, options.tokens)
     return _outcome(options, texts)
 
 
-def _write(name: str, net: Decoder, tokenizer: TextTokenizer, prompt: list[int], limit: int) -> Text:
+def _write(name: str, title: str, net: Decoder, tokenizer: TextTokenizer, prompt: list[int], limit: int) -> Text:
     import ifa_fusion
     from ifa_fusion.models.generate import answer
 
@@ -110,7 +111,7 @@ def _write(name: str, net: Decoder, tokenizer: TextTokenizer, prompt: list[int],
         first = next(pieces, "")
     text.report = ifa_fusion.report(reset=True)
     with Stream() as stream:
-        stream.write(first, f"{name}: {text}")
+        stream.write(title + first, f"{name}: {text}")
         text.text = first
         for piece in pieces:
             text.text += piece

@@ -46,6 +46,13 @@ def test_compare(command, checkpoint):
         assert written["tokens_per_second"] > 0
 
 
+def test_compare_names_both_texts(command, checkpoint):
+    run = command("generate", "--checkpoint", checkpoint, "--prompt", "the sky", "--tokens", 2, "--compare")
+    texts, figures = run.out.splitlines()[:2], run.out.splitlines()[2:4]
+    assert [line.split(": ")[0] for line in texts] == ["unfused", "fused"], run.out
+    assert [line.split(": ")[0] for line in figures] == ["unfused", "fused"], run.out
+
+
 def test_text_and_speed(command, checkpoint):
     text = command("generate", "--checkpoint", checkpoint, "--prompt", "the", "--tokens", 8, "--json").document["fused"]
     run = command("generate", "--checkpoint", checkpoint, "--prompt", "the", "--tokens", 8)
