@@ -113,6 +113,6 @@ def test_threads_call_while_others_are_refused() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=50)
+        thread.join(timeout=300)  # a busy machine took a minute; quiet ones take 5 seconds
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     assert not failures
