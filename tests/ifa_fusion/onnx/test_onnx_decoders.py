@@ -1,7 +1,6 @@
 """The decoders of `decoders/`, imported: unfused and fused they compute what onnxruntime computes.
 
-The usual run takes one file of each architecture, and every fourth of them unfused as well; IFA_TEST_ONNX=all takes
-every file both ways.
+The usual run takes one file of each architecture; IFA_TEST_ONNX=all takes every file.
 """
 
 from __future__ import annotations
@@ -26,12 +25,9 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}
 REFUSED = {"gemma2": "score_op"}  # caps its scores by tanh
 
 
-ALL = os.environ.get("IFA_TEST_ONNX") == "all"
-
-
 def usual(files: list[Path]) -> list[Path]:
     """All files, or a seeded choice of one of each architecture."""
-    if ALL:
+    if os.environ.get("IFA_TEST_ONNX") == "all":
         return files
     choose = random.Random(6).choice
     return [choose(list(group)) for _, group in itertools.groupby(files, lambda path: parts_of(path)[0])]
@@ -50,15 +46,15 @@ def graph_mode() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "path, dims, fused_alone",
+    "path, dims",
     [
-        *(pytest.param(p, STEP, not ALL and i % 4 > 0, id=p.stem) for i, p in enumerate(usual(FILES))),
-        *(pytest.param(p, BOUND, not ALL, id=f"{p.stem}-bound") for p in usual(sorted(FOLDER.glob("llama-*")))),
+        *(pytest.param(path, STEP, id=path.stem) for path in usual(FILES)),
+        *(pytest.param(path, BOUND, id=f"{path.stem}-bound") for path in usual(sorted(FOLDER.glob("llama-*")))),
     ],
 )
-def test_agrees_with_onnxruntime_and_fuses(path, dims, fused_alone):
+def test_agrees_with_onnxruntime_and_fuses(path, dims):
     architecture, *_, dtype = parts_of(path)
-    outcome = run(path, dims, fused_alone)
+    outcome = run(path, dims)
     assert outcome.unfused <= TOLERANCES[dtype]
     assert outcome.fused <= TOLERANCES[dtype]
     assert outcome.reasons == [REFUSED.get(architecture, "fused")] * count(path, "Softmax")
