@@ -70,8 +70,8 @@ test: test-cpp test-python
 test-cpp: $(CPP_BUILD)/.built
 	ctest --test-dir $(CPP_BUILD) --output-on-failure --parallel $(JOBS)
 
-# Of the grids a quarter: whole they take MindSpore more than half an hour to compile on two cores. Neighbours share a worker, for what
-# the tests of a file compute once; a worker that has none left takes from the other.
+# Of the grids a quarter: with all of them these tests took 28 minutes on two cores. Neighbours share a worker, for what the tests of a
+# file compute once; a worker that has none left takes from the other.
 test-python: $(VENV)/.built $(VENV)/.smollm2 $(CPP_BUILD)/.built
 	IFA_TEST_EVERY=4 python -m pytest -n $(WORKERS) --dist worksteal
 
